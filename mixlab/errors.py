@@ -1,0 +1,41 @@
+"""The five errors mixlab raises, and the one form of their messages.
+
+    <name>: <what is allowed>; got <value> (<type>). <what to do>.
+"""
+
+import difflib
+
+
+class ParamError(ValueError):
+    """A parameter, or several, outside what is allowed. Raised before any work."""
+
+
+class DataError(ValueError):
+    """Images or labels that are missing, damaged, or not what their name says."""
+
+
+class CheckpointError(RuntimeError):
+    """A stored file that is damaged, unsafe, or belongs to something else."""
+
+
+class RunBusyError(OSError):
+    """A run directory that another live process is writing."""
+
+
+class NonFiniteLossError(RuntimeError):
+    """A loss or gradient that became NaN or infinite."""
+
+
+def problem(name, allowed, got, todo=""):
+    """One line in the house form; ``todo`` is a sentence without its full stop."""
+    shown = repr(got) if len(repr(got)) <= 120 else repr(got)[:117] + "..."
+    line = f"{name}: {allowed}; got {shown} ({type(got).__name__})."
+    return f"{line} {todo}." if todo else line
+
+
+def nearest(name, known):
+    """``'Did you mean "x"'`` for the known name closest to ``name``, or ``''``."""
+    simple = {str(k).lower().replace("-", "").replace("_", ""): k for k in known}
+    key = str(name).lower().replace("-", "").replace("_", "")
+    found = difflib.get_close_matches(key, simple, n=1, cutoff=0.6)
+    return f'Did you mean "{simple[found[0]]}"' if found else ""
