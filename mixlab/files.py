@@ -1,4 +1,4 @@
-"""The one way mixlab writes a file: whole or not at all. Also checksums, JSON and safe names."""
+"""The one way mixlab writes a file: whole or not at all. Also checksums, JSON, strict YAML and safe names."""
 
 import hashlib
 import json
@@ -8,6 +8,8 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
+
+import yaml
 
 from mixlab.errors import CheckpointError, ParamError, problem
 
@@ -119,3 +121,64 @@ def writable_folder(path, name):
         raise ParamError(problem(name, "a folder", str(path), "One of its parents is a file; name another")) from error
     except OSError as error:
         raise ParamError(problem(name, "a folder that can be written", str(path), error.strerror)) from error
+
+
+YAML_BYTES = 65536
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML without its surprises: a repeated name, an alias and a word or number read as another type are refused."""
+
+    def construct_mapping(self, node, deep=False):
+        names = [self.construct_object(key) for key, _ in node.value]
+        for (key, _), name in zip(node.value, names, strict=True):
+            if not isinstance(name, str):
+                raise yaml.YAMLError(f"line {key.start_mark.line + 1}: a name must be text, not {name!r}")
+            if names.count(name) > 1:
+                raise yaml.YAMLError(f"line {key.start_mark.line + 1}: {name} stands more than once")
+        return super().construct_mapping(node, deep)
+
+    def compose_node(self, parent, index):
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError(f"line {self.peek_event().start_mark.line + 1}: aliases are not used here")
+        return super().compose_node(parent, index)
+
+    def construct_scalar(self, node):
+        surprise = _surprise(node) if isinstance(node, yaml.ScalarNode) and node.style is None else ""
+        if surprise:
+            raise yaml.YAMLError(f"line {node.start_mark.line + 1}: {surprise}")
+        return super().construct_scalar(node)
+
+
+def _surprise(node):
+    text = node.value
+    if node.tag.endswith(":bool") and text.lower() not in ("true", "false"):
+        return f"{text} would be read as {text.lower() in ('yes', 'on')}; write true, false, or quote it"
+    if node.tag.endswith(":int") and not re.fullmatch(r"[+-]?(0|[1-9][0-9]*)", text):
+        return f"{text} would not be read as written; write a plain whole number"
+    if node.tag.endswith(":str") and re.fullmatch(r"[+-]?[0-9.]+[eE][+-]?[0-9]+", text):
+        return f"{text} would be read as text; write {float(text)!r} or {text.lower().replace('e', '.0e')}"
+    if node.tag.endswith((":timestamp", ":merge")):
+        return f"{text} is a {node.tag.rsplit(':', 1)[1]}; quote it"
+    return ""
+
+
+def load_yaml(path):
+    """A flat mapping from a YAML file, read strictly: what could be misread is refused with its line.
+
+    Raises:
+        ParamError: missing, not UTF-8, larger than 64 KiB, empty, not a mapping, a repeated name, an alias, or a value
+            such as ``on``, ``010`` or ``1e-3`` that YAML 1.1 reads as something else.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+        if len(content) > YAML_BYTES:
+            raise yaml.YAMLError(f"it has {len(content):,} bytes; at most {YAML_BYTES:,} are read")
+        values = yaml.load(content.decode(), _StrictLoader)
+    except (OSError, UnicodeDecodeError, ValueError, yaml.YAMLError, RecursionError) as error:
+        text = " ".join(str(error).split())
+        raise ParamError(f"{path}: cannot be read as parameters ({text}). Mend that line.") from error
+    if not isinstance(values, dict):
+        raise ParamError(problem(str(path), "lines of the form name: value", values, "Write one parameter a line"))
+    return values

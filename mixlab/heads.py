@@ -1,0 +1,28 @@
+"""The small networks on top of an encoder: projector (and, for later methods, predictor and prototypes)."""
+
+from torch import nn
+
+
+def projector(dim, hidden, out, *, depth=2, batchnorm=False):
+    """An MLP from features h (B, dim) to projections z (B, out), not normalised.
+
+    Args:
+        dim, hidden, out: widths, > 0; SupContrast takes hidden = dim and out = 128.
+        depth: linear layers, >= 1; 1 ignores ``hidden``.
+        batchnorm: BatchNorm after each hidden layer (SimCLR's paper has it, SupContrast has not).
+    Source:
+        Chen et al. 2020, arXiv 2002.05709, section 2.1; Khosla et al. 2020, arXiv 2004.11362, section 3.1.
+    """
+    widths = [dim] + [hidden] * (depth - 1) + [out]
+    modules = []
+    for i, (width_in, width_out) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+        last = i == depth - 1
+        modules.append(nn.Linear(width_in, width_out, bias=last or not batchnorm))
+        if not last:
+            modules += [nn.BatchNorm1d(width_out)] * batchnorm + [nn.ReLU(inplace=True)]
+    return nn.Sequential(*modules)
+
+
+def classifier(dim, num_classes):
+    """The linear layer of the cross-entropy control: features h (B, dim) to logits (B, num_classes)."""
+    return nn.Linear(dim, num_classes)

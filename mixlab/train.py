@@ -1,0 +1,386 @@
+"""The only training loop. Also ``python -m mixlab.train FILE.yaml``.
+
+Each step: a permutation drawn from (seed, epoch) gives indices, views are made on the device, the method turns the
+batch into a loss. Any step boundary can be checkpointed and resumed exactly, because nothing random has a state.
+"""
+
+import math
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from mixlab import checkpoint, data, runs
+from mixlab.encoders import Encoder
+from mixlab.errors import CheckpointError, DataError, NonFiniteLossError, ParamError, problem
+from mixlab.evaluate import knn_top1
+from mixlab.files import writable_folder, write_json
+from mixlab.methods import METHODS
+from mixlab.params import Pretrain, build_mixer, identity, method_arguments
+from mixlab.rng import Key, to_device
+from mixlab.views import RECIPES, Batch, apply_views, draw_views
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The images of one run: what it trains on, and what its kNN monitor asks about."""
+
+    train: data.Images
+    queries: data.Images
+    knn_split: str
+
+
+@dataclass
+class Progress:
+    """How far a run is: the next step to make, and the running sums of this epoch's terms."""
+
+    epoch: int = 1
+    step: int = 0
+    sums: dict = field(default_factory=dict)
+    seconds: float = 0.0
+    total_seconds: float = 0.0
+
+
+def load_splits(values):
+    """Loads the images that resolved parameters name, and checks them against the method and the batch.
+
+    Raises:
+        DataError, ParamError: missing, damaged or unlabelled images; fewer images than a batch.
+    """
+    place = {"data_dir": None if values["data_dir"] == "auto" else values["data_dir"],
+             "image_size": values["image_size"], "skip_broken": values["skip_broken"]}
+    train = data.load(values["dataset"], split="train", **place)
+    train, validation = data.split_validation(train, values["val_fraction"], values["seed"])
+    if values["train_size"] != "auto":
+        train = data.take(train, values["train_size"], values["seed"], "train_size")
+    if values["label_fraction"] < 1:
+        train = data.label_subset(train, values["label_fraction"], values["seed"])
+    queries = validation or data.load(values["dataset"], split="test", **place)
+    if METHODS[values["method"]].needs_labels and train.labels is None:
+        raise DataError(problem("dataset", f"labelled images, because method {values['method']} needs labels",
+                                values["dataset"], "Use method simclr, or sort the images into class subfolders"))
+    if len(train) < values["batch_size"]:
+        raise ParamError(problem("batch_size", f"at most the {len(train)} training images", values["batch_size"],
+                                 "Lower it, or use more images"))
+    return Splits(train, queries, "val" if validation else "test")
+
+
+def build(values, splits):
+    """The method that resolved ``values`` describe, its encoder freshly drawn from the seed or from ``init_from``."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(Key(values["seed"], "weights").generator().integers(2**63))
+        encoder = Encoder(values["encoder"], values["stem"])
+        arguments = method_arguments(values)
+        if METHODS[values["method"]].needs_labels:
+            arguments["num_classes"] = len(splits.train.classes)
+        method = METHODS[values["method"]](encoder, build_mixer(values), **arguments)
+    if values["init_from"] != "none":
+        _initialise(encoder, values)
+    mean, std = data.channel_stats(splits.train)
+    encoder.mean.copy_(torch.tensor(mean))
+    encoder.std.copy_(torch.tensor(std))
+    return method
+
+
+def _initialise(encoder, values):
+    run = runs.find(values["init_from"], runs.resolve(values["runs_dir"]))
+    stored = runs.load_encoder(run)
+    if (stored.name, stored.stem_name) != (encoder.name, encoder.stem_name):
+        raise ParamError(problem("init_from", f"a run with encoder {encoder.name} and stem {encoder.stem_name}",
+                                 run.name, f"Use encoder {stored.name} and stem {stored.stem_name}"))
+    encoder.load_state_dict(stored.state_dict())
+
+
+def learning_rate(values, epochs_done):
+    """The learning rate after ``epochs_done`` epochs, a float: warm-up from a tenth, then the schedule."""
+    lr, warmup, epochs = values["lr"], values["warmup_epochs"], values["epochs"]
+    if epochs_done < warmup:
+        return lr * (0.1 + 0.9 * epochs_done / warmup)
+    if values["schedule"] == "cosine":
+        return lr * (1 + math.cos(math.pi * (epochs_done - warmup) / max(epochs - warmup, 1))) / 2
+    if values["schedule"] == "step":
+        return lr * values["lr_decay_rate"] ** sum(epochs_done >= e for e in values["lr_decay_epochs"])
+    return lr
+
+
+def build_optimizer(method, values, device):
+    """SGD with momentum over the method's own groups or all its parameters; fused on a GPU."""
+    groups = method.param_groups() if hasattr(method, "param_groups") else [p for p in method.parameters()
+                                                                           if p.requires_grad]
+    return torch.optim.SGD(groups, lr=values["lr"], momentum=values["sgd_momentum"],
+                           weight_decay=values["weight_decay"], fused=device.type == "cuda")
+
+
+class Trainer:
+    """One run being trained: its parts, how far it is, and the steps that move it on."""
+
+    def __init__(self, run, values, who, splits, log=print):
+        self.run, self.values, self.who, self.splits, self.log = run, values, who, splits, log
+        self.device = torch.device(values["device"])
+        self.method = build(values, splits).to(self.device, memory_format=torch.channels_last)
+        self.optimizer = build_optimizer(self.method, values, self.device)
+        self.steps = len(splits.train) // values["batch_size"]  # the last, partial batch is left out
+        self.progress = Progress()
+        self.deferred = self.device.type == "cuda"  # read the failure flag at the end of an epoch only
+        self.bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
+        self.recipes = [self._recipe(name) for name in self.method.views]
+        self.pixels = self._placed(splits.train.pixels)
+        self.labels = None if splits.train.labels is None else splits.train.labels.to(self.device)
+        self.apply_views = apply_views
+        if values["compile"]:
+            self.apply_views = torch.compile(apply_views, dynamic=False)
+            self.method.encoder.compile(dynamic=False)
+
+    def _recipe(self, name):
+        recipe, values = RECIPES[name], self.values
+        changed = {"size": values["image_size"], "mean": tuple(self.method.encoder.mean.tolist()),
+                   "std": tuple(self.method.encoder.std.tolist())}
+        if values["crop_scale"] is not None:
+            changed |= {"crop_scale": (values["crop_scale"], 1.0),
+                        "jitter": tuple(values["jitter"] * j for j in recipe.jitter)}
+        return replace(recipe, **changed)
+
+    def _placed(self, pixels):
+        """On the device if it leaves half of the free memory to the work, else on the host, gathered per step."""
+        if self.device.type == "cuda" and pixels.numel() < torch.cuda.mem_get_info()[0] // 2:
+            return pixels.to(self.device)
+        return pixels
+
+    def resume(self):
+        """Continues from the run's checkpoint, if there is one."""
+        state, note = checkpoint.load(self.run.path / "checkpoint.pt", self.who, self.device)
+        if state is None:
+            return
+        self.method.load_state_dict(state["method"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.progress = Progress(**state["progress"])
+        at = f"epoch {self.progress.epoch}, step {self.progress.step}"
+        self.log(f"Continuing {self.run.name} at {at}.{f' Note: {note}.' if note else ''}")
+
+    def save(self):
+        """Writes a checkpoint of this step boundary, unless a step since the last one went wrong."""
+        self._raise_if_bad()
+        state = {"method": self.method.state_dict(), "optimizer": self.optimizer.state_dict(),
+                 "progress": vars(self.progress)}
+        checkpoint.save(self.run.path / "checkpoint.pt", state, self.who)
+
+    def batch(self):
+        """The batch of the coming step: its indices, its views, and the key of its draws."""
+        p, size, seed = self.progress, self.values["batch_size"], self.values["seed"]
+        order = Key(seed, "order", p.epoch).generator().permutation(len(self.splits.train))
+        index = torch.from_numpy(order[p.step * size:(p.step + 1) * size])
+        key = Key(seed, "step", p.epoch, p.step)
+        pixels = self.pixels[index.to(self.pixels.device)].to(self.device)  # uint8 (B, H, W, 3)
+        views = tuple(draw_views(pixels, recipe, key.child(f"view{i}"), self.apply_views)
+                      for i, recipe in enumerate(self.recipes))
+        index = to_device(self.device, index.numpy())
+        labels = None if self.labels is None else self.labels[index]
+        done = (p.epoch - 1 + p.step / self.steps) / self.values["epochs"]
+        return Batch(views, labels, index, key, p.epoch, done)
+
+    def step(self):
+        """One optimizer step."""
+        batch = self.batch()
+        lr = learning_rate(self.values, self.progress.epoch - 1 + self.progress.step / self.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group.get("constant_lr", lr)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.values["precision"] == "bf16"):
+            out = self.method(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        out["loss"].backward()
+        self._check(out, lr)
+        self.optimizer.step()
+        self.method.after_step(out)
+        for name, term in out.items():
+            if term.ndim == 0:
+                self.progress.sums[name] = self.progress.sums.get(name, 0) + term.detach().double()
+        self.progress.step += 1
+
+    def _check(self, out, lr):
+        """Notices a loss or gradient that is not finite; the flag is sticky and stops every later update."""
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.method.parameters() if p.grad is not None])
+        finite = torch.isfinite(out["loss"].detach()) & torch.isfinite(norm)
+        number = (self.progress.epoch - 1) * self.steps + self.progress.step + 1
+        self.bad_step = torch.where((self.bad_step < 0) & ~finite, number, self.bad_step)
+        if self.deferred:
+            self.optimizer.found_inf = (self.bad_step >= 0).float()  # a fused optimizer then does nothing
+        elif not finite:
+            terms = ", ".join(f"{k} {v.item():.4g}" for k, v in out.items() if v.ndim == 0)
+            self._raise_if_bad(f" ({terms}, lr {lr:.4g}, gradient norm {norm.item():.4g})")
+
+    def _raise_if_bad(self, details=""):
+        number = self.bad_step.item()
+        if number >= 0:
+            raise NonFiniteLossError(f"loss: finite numbers; step {number} gave a loss or gradient that is not{details}. "
+                                     "Lower lr, raise temperature, or use precision fp32; "
+                                     "the last good checkpoint is kept.")
+
+    def fit(self, stop, on_epoch=None):
+        """Trains to the last epoch; ``stop`` becomes true when a signal asked to end after this step."""
+        epochs, saved = self.values["epochs"], time.monotonic()
+        if self.progress.epoch == 1 and self.progress.step == 0:
+            self._record({"epoch": 0, "loss": None, **self._knn(0)}, on_epoch)
+        while self.progress.epoch <= epochs:
+            self.method.train()
+            while self.progress.step < self.steps:
+                started = time.monotonic()
+                self.step()
+                self.progress.seconds += time.monotonic() - started
+                if stop or time.monotonic() - saved >= self.values["checkpoint_every"]:
+                    self.save()
+                    saved = time.monotonic()
+                if stop:
+                    raise KeyboardInterrupt(f"stopped at epoch {self.progress.epoch}, step {self.progress.step}; "
+                                            "start again to continue")
+            self._end_epoch(on_epoch)
+        self.save()
+
+    def _end_epoch(self, on_epoch):
+        p = self.progress
+        self._raise_if_bad()
+        row = {"epoch": p.epoch} | {name: (total / self.steps).item() for name, total in p.sums.items()}
+        views = self.steps * self.values["batch_size"] * len(self.method.views)
+        row |= {"lr": self.optimizer.param_groups[0]["lr"], "seconds": p.seconds,
+                "views_per_second": views / p.seconds, **self._knn(p.epoch)}
+        self._record(row, on_epoch)
+        self.progress = Progress(p.epoch + 1, total_seconds=p.total_seconds + p.seconds)
+
+    def _knn(self, epoch):
+        every, last = self.values["knn_every"], epoch == self.values["epochs"]
+        due = last or (every and epoch % every == 0)
+        if not due or self.splits.queries.labels is None or self.splits.train.labels is None:
+            return {}
+        return knn_top1(self.method.encoder, self.splits.train, self.splits.queries,
+                        precision=self.values["precision"])
+
+    def _record(self, row, on_epoch):
+        runs.record_row(self.run, row)
+        self.log(describe(row, self.values["epochs"]))
+        if on_epoch:
+            on_epoch(row)
+
+    def finish(self):
+        """Writes the encoder and, last, the result that makes the run finished."""
+        history = self.run.history()
+        about = {"encoder": self.values["encoder"], "stem": self.values["stem"], "run": self.run.name}
+        digest = runs.save_encoder(self.run, self.method.encoder, about)
+        last, trained = history[-1], [row for row in history if row["epoch"]]
+        write_json(self.run.path / "result.json", {
+            "status": "ok", "run": self.run.name, "epochs": self.values["epochs"], "loss": last["loss"],
+            "knn_top1": last.get("knn_top1"), "knn_k": last.get("knn_k"), "knn_split": self.splits.knn_split,
+            "knn_top1_untrained": history[0].get("knn_top1"), "feature_layer": "encoder output (after pooling)",
+            "seconds": self.progress.total_seconds,
+            "views_per_second": sum(r["views_per_second"] for r in trained) / len(trained) if trained else None,
+            "train_images": len(self.splits.train), "data_checksum": self.splits.train.checksum,
+            "data_skipped": self.splits.train.skipped, "encoder_sha256": digest, "device": device_name(self.device),
+            "threads": torch.get_num_threads(), "versions": runs.versions(), "finished_at": time.time()})
+
+
+def describe(row, epochs):
+    """A history row as one printed line."""
+    parts = [f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}"]
+    parts += [f"loss {row['loss']:.4f}"] if row["loss"] is not None else ["untrained"]
+    parts += [f"kNN {100 * row['knn_top1']:.1f} %"] if "knn_top1" in row else []
+    if "lr" in row:
+        parts += [f"lr {row['lr']:.4f}", f"{row['views_per_second']:,.0f} views/s", f"{row['seconds']:.1f} s"]
+    if row.get("anchors_without_positive"):
+        parts.append(f"{row['anchors_without_positive']:.1f} anchors a step without a positive, left out")
+    return "  ".join(parts)
+
+
+def device_name(device):
+    """The device in words, e.g. ``cuda (NVIDIA H200)``."""
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name()})"
+    return f"cpu ({torch.cpu.get_capabilities().get('cpu_name', 'unknown')})"
+
+
+@contextmanager
+def stop_on_signal():
+    """Yields a list that fills at the first SIGINT or SIGTERM; the second one interrupts at once."""
+    asked = []
+
+    def ask(number, frame):
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def train(params, on_epoch=None, log=print):
+    """Trains the run that ``params`` names, continues it, or returns it untouched if it is finished.
+
+    Args:
+        params: a checked ``Pretrain``.
+        on_epoch: called with each history row as it is recorded.
+        log: called with each line of text.
+    Returns:
+        the finished ``Run``.
+    Raises:
+        ParamError, DataError: before any training. RunBusyError: another process trains it.
+        NonFiniteLossError: naming the first bad step. KeyboardInterrupt: after SIGINT or SIGTERM, state saved.
+    """
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise ParamError(problem("WORLD_SIZE", "1: a run is one process", os.environ["WORLD_SIZE"],
+                                 "Start it without a distributed launcher"))
+    values = params.resolved()
+    runs_dir = writable_folder(runs.resolve(values["runs_dir"]), "runs_dir")
+    splits = load_splits(values)
+    who = identity(values, splits.train.checksum)
+    run = runs.create(runs_dir, who, values, values["fresh"])
+    with runs.locked(run):
+        if run.finished():
+            made_by = run.result()["versions"]["mixlab"]
+            other = "" if made_by == runs.code_version() else f" It was made by mixlab {made_by}, not by this code."
+            log(f"{run.name} is finished; nothing to train.{other} fresh: true trains again beside it.")
+            return run
+        with stop_on_signal() as stop:
+            _train(run, values, who, splits, stop, on_epoch, log)
+    return run
+
+
+def _train(run, values, who, splits, stop, on_epoch, log):
+    try:
+        trainer = Trainer(run, values, who, splits, log)
+        trainer.resume()
+        trainer.fit(stop, on_epoch)
+        trainer.finish()
+    except (KeyboardInterrupt, NonFiniteLossError) as error:
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        write_json(run.path / "result.json", {"status": status, "reason": str(error)})
+        raise
+
+
+def main(arguments):
+    """``python -m mixlab.train FILE.yaml``: exit code 0 finished, 2 refused, 130 interrupted."""
+    if len(arguments) != 1:
+        print("usage: python -m mixlab.train FILE.yaml", file=sys.stderr)
+        return 2
+    try:
+        run = train(Pretrain.from_yaml(arguments[0]))
+    except (ParamError, DataError, CheckpointError, NonFiniteLossError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as error:
+        print(error or "stopped at once; start again to continue", file=sys.stderr)
+        return 130
+    print(f"Result: {run.path / 'result.json'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
