@@ -19,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError, safe_open
 
 from mixlab import __version__
@@ -182,6 +183,18 @@ def load_encoder(run, device="cpu"):
     return encoder.to(device).eval().requires_grad_(False)
 
 
+def describe(row, epochs):
+    """A history row as one printed line."""
+    parts = [f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}"]
+    parts += [f"loss {row['loss']:.4f}"] if row["loss"] is not None else ["untrained"]
+    parts += [f"kNN {100 * row['knn_top1']:.1f} %"] if "knn_top1" in row else []
+    if "lr" in row:
+        parts += [f"lr {row['lr']:.4f}", f"{row['views_per_second']:,.0f} views/s", f"{row['seconds']:.1f} s"]
+    if row.get("anchors_without_positive"):
+        parts.append(f"{row['anchors_without_positive']:.1f} anchors a step without a positive, left out")
+    return "  ".join(parts)
+
+
 def list_runs(runs_dir):
     """All runs below ``runs_dir``, the newest result or start first."""
     folder = Path(runs_dir)
@@ -234,3 +247,10 @@ def versions():
     """Versions of everything that can change a number."""
     names = ("torch", "torchvision", "numpy", "pillow")
     return {"mixlab": code_version(), "python": platform.python_version()} | {n: version(n) for n in names}
+
+
+def device_name(device):
+    """The device in words, e.g. ``cuda (NVIDIA H200)``."""
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name()})"
+    return f"cpu ({torch.cpu.get_capabilities().get('cpu_name', 'unknown')})"

@@ -4,35 +4,25 @@ Each step: a permutation drawn from (seed, epoch) gives indices, views are made 
 batch into a loss. Any step boundary can be checkpointed and resumed exactly, because nothing random has a state.
 """
 
-import math
 import os
 import signal
 import sys
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 
 from mixlab import checkpoint, data, runs
-from mixlab.encoders import Encoder
 from mixlab.errors import CheckpointError, DataError, NonFiniteLossError, ParamError, problem
 from mixlab.evaluate import knn_top1
 from mixlab.files import writable_folder, write_json
 from mixlab.methods import METHODS
-from mixlab.params import Pretrain, build_mixer, identity, method_arguments
+from mixlab.optim import build_optimizer, learning_rate
+from mixlab.params import Pretrain, build_method, build_recipes, identity
 from mixlab.rng import Key, to_device
-from mixlab.views import RECIPES, Batch, apply_views, draw_views
-
-
-@dataclass(frozen=True)
-class Splits:
-    """The images of one run: what it trains on, and what its kNN monitor asks about."""
-
-    train: data.Images
-    queries: data.Images
-    knn_split: str
+from mixlab.views import Batch, apply_views, draw_views
 
 
 @dataclass
@@ -46,74 +36,37 @@ class Progress:
     total_seconds: float = 0.0
 
 
-def load_splits(values):
-    """Loads the images that resolved parameters name, and checks them against the method and the batch.
-
-    Raises:
-        DataError, ParamError: missing, damaged or unlabelled images; fewer images than a batch.
-    """
-    place = {"data_dir": None if values["data_dir"] == "auto" else values["data_dir"],
-             "image_size": values["image_size"], "skip_broken": values["skip_broken"]}
-    train = data.load(values["dataset"], split="train", **place)
-    train, validation = data.split_validation(train, values["val_fraction"], values["seed"])
-    if values["train_size"] != "auto":
-        train = data.take(train, values["train_size"], values["seed"], "train_size")
-    if values["label_fraction"] < 1:
-        train = data.label_subset(train, values["label_fraction"], values["seed"])
-    queries = validation or data.load(values["dataset"], split="test", **place)
-    if METHODS[values["method"]].needs_labels and train.labels is None:
-        raise DataError(problem("dataset", f"labelled images, because method {values['method']} needs labels",
-                                values["dataset"], "Use method simclr, or sort the images into class subfolders"))
-    if len(train) < values["batch_size"]:
-        raise ParamError(problem("batch_size", f"at most the {len(train)} training images", values["batch_size"],
-                                 "Lower it, or use more images"))
-    return Splits(train, queries, "val" if validation else "test")
-
-
 def build(values, splits):
-    """The method that resolved ``values`` describe, its encoder freshly drawn from the seed or from ``init_from``."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(Key(values["seed"], "weights").generator().integers(2**63))
-        encoder = Encoder(values["encoder"], values["stem"])
-        arguments = method_arguments(values)
-        if METHODS[values["method"]].needs_labels:
-            arguments["num_classes"] = len(splits.train.classes)
-        method = METHODS[values["method"]](encoder, build_mixer(values), **arguments)
+    """The method of resolved ``values``; its encoder freshly drawn from the seed, or from ``init_from``."""
+    classes = splits.train.classes
+    method = build_method(values, len(classes))
     if values["init_from"] != "none":
-        _initialise(encoder, values)
+        run = runs.find(values["init_from"], runs.resolve(values["runs_dir"]))
+        encoder, stored = method.encoder, runs.load_encoder(run)
+        if (stored.name, stored.stem_name) != (encoder.name, encoder.stem_name):
+            raise ParamError(problem("init_from", f"a run with encoder {encoder.name} and stem {encoder.stem_name}",
+                                     run.name, f"Use encoder {stored.name} and stem {stored.stem_name}"))
+        encoder.load_state_dict(stored.state_dict())
     mean, std = data.channel_stats(splits.train)
-    encoder.mean.copy_(torch.tensor(mean))
-    encoder.std.copy_(torch.tensor(std))
+    method.encoder.mean.copy_(torch.tensor(mean))
+    method.encoder.std.copy_(torch.tensor(std))
     return method
 
 
-def _initialise(encoder, values):
-    run = runs.find(values["init_from"], runs.resolve(values["runs_dir"]))
-    stored = runs.load_encoder(run)
-    if (stored.name, stored.stem_name) != (encoder.name, encoder.stem_name):
-        raise ParamError(problem("init_from", f"a run with encoder {encoder.name} and stem {encoder.stem_name}",
-                                 run.name, f"Use encoder {stored.name} and stem {stored.stem_name}"))
-    encoder.load_state_dict(stored.state_dict())
-
-
-def learning_rate(values, epochs_done):
-    """The learning rate after ``epochs_done`` epochs, a float: warm-up from a tenth, then the schedule."""
-    lr, warmup, epochs = values["lr"], values["warmup_epochs"], values["epochs"]
-    if epochs_done < warmup:
-        return lr * (0.1 + 0.9 * epochs_done / warmup)
-    if values["schedule"] == "cosine":
-        return lr * (1 + math.cos(math.pi * (epochs_done - warmup) / max(epochs - warmup, 1))) / 2
-    if values["schedule"] == "step":
-        return lr * values["lr_decay_rate"] ** sum(epochs_done >= e for e in values["lr_decay_epochs"])
-    return lr
-
-
-def build_optimizer(method, values, device):
-    """SGD with momentum over the method's own groups or all its parameters; fused on a GPU."""
-    groups = method.param_groups() if hasattr(method, "param_groups") else [p for p in method.parameters()
-                                                                           if p.requires_grad]
-    return torch.optim.SGD(groups, lr=values["lr"], momentum=values["sgd_momentum"],
-                           weight_decay=values["weight_decay"], fused=device.type == "cuda")
+def load_splits(values):
+    """The images of resolved ``values``, refused where the method or the batch could not use them."""
+    needs_labels = METHODS[values["method"]].needs_labels
+    splits = data.load_splits(values)
+    if needs_labels and splits.train.labels is None:
+        raise DataError(problem("dataset", f"labelled images, because method {values['method']} needs labels",
+                                values["dataset"], "Use method simclr, or sort the images into class subfolders"))
+    if needs_labels and len(splits.train.classes) < 2:
+        raise DataError(problem("dataset", f"at least two classes, because method {values['method']} compares classes",
+                                splits.train.classes, "Use method simclr, or add classes"))
+    if len(splits.train) < values["batch_size"]:
+        raise ParamError(problem("batch_size", f"at most the {len(splits.train)} training images",
+                                 values["batch_size"], "Lower it, or use more images"))
+    return splits
 
 
 class Trainer:
@@ -128,22 +81,14 @@ class Trainer:
         self.progress = Progress()
         self.deferred = self.device.type == "cuda"  # read the failure flag at the end of an epoch only
         self.bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
-        self.recipes = [self._recipe(name) for name in self.method.views]
+        encoder = self.method.encoder
+        self.recipes = build_recipes(values, self.method.views, encoder.mean.tolist(), encoder.std.tolist())
         self.pixels = self._placed(splits.train.pixels)
         self.labels = None if splits.train.labels is None else splits.train.labels.to(self.device)
         self.apply_views = apply_views
         if values["compile"]:
             self.apply_views = torch.compile(apply_views, dynamic=False)
-            self.method.encoder.compile(dynamic=False)
-
-    def _recipe(self, name):
-        recipe, values = RECIPES[name], self.values
-        changed = {"size": values["image_size"], "mean": tuple(self.method.encoder.mean.tolist()),
-                   "std": tuple(self.method.encoder.std.tolist())}
-        if values["crop_scale"] is not None:
-            changed |= {"crop_scale": (values["crop_scale"], 1.0),
-                        "jitter": tuple(values["jitter"] * j for j in recipe.jitter)}
-        return replace(recipe, **changed)
+            encoder.compile(dynamic=False)
 
     def _placed(self, pixels):
         """On the device if it leaves half of the free memory to the work, else on the host, gathered per step."""
@@ -216,7 +161,7 @@ class Trainer:
     def _raise_if_bad(self, details=""):
         number = self.bad_step.item()
         if number >= 0:
-            raise NonFiniteLossError(f"loss: finite numbers; step {number} gave a loss or gradient that is not{details}. "
+            raise NonFiniteLossError(f"loss: finite; step {number} gave a loss or gradient that is not{details}. "
                                      "Lower lr, raise temperature, or use precision fp32; "
                                      "the last good checkpoint is kept.")
 
@@ -260,7 +205,7 @@ class Trainer:
 
     def _record(self, row, on_epoch):
         runs.record_row(self.run, row)
-        self.log(describe(row, self.values["epochs"]))
+        self.log(runs.describe(row, self.values["epochs"]))
         if on_epoch:
             on_epoch(row)
 
@@ -277,27 +222,8 @@ class Trainer:
             "seconds": self.progress.total_seconds,
             "views_per_second": sum(r["views_per_second"] for r in trained) / len(trained) if trained else None,
             "train_images": len(self.splits.train), "data_checksum": self.splits.train.checksum,
-            "data_skipped": self.splits.train.skipped, "encoder_sha256": digest, "device": device_name(self.device),
+            "data_skipped": self.splits.train.skipped, "encoder_sha256": digest, "device": runs.device_name(self.device),
             "threads": torch.get_num_threads(), "versions": runs.versions(), "finished_at": time.time()})
-
-
-def describe(row, epochs):
-    """A history row as one printed line."""
-    parts = [f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}"]
-    parts += [f"loss {row['loss']:.4f}"] if row["loss"] is not None else ["untrained"]
-    parts += [f"kNN {100 * row['knn_top1']:.1f} %"] if "knn_top1" in row else []
-    if "lr" in row:
-        parts += [f"lr {row['lr']:.4f}", f"{row['views_per_second']:,.0f} views/s", f"{row['seconds']:.1f} s"]
-    if row.get("anchors_without_positive"):
-        parts.append(f"{row['anchors_without_positive']:.1f} anchors a step without a positive, left out")
-    return "  ".join(parts)
-
-
-def device_name(device):
-    """The device in words, e.g. ``cuda (NVIDIA H200)``."""
-    if device.type == "cuda":
-        return f"cuda ({torch.cuda.get_device_name()})"
-    return f"cpu ({torch.cpu.get_capabilities().get('cpu_name', 'unknown')})"
 
 
 @contextmanager

@@ -1,73 +1,27 @@
-"""What each notebook accepts: its parameters, their ranges, how ``auto`` is resolved, and the check before any work.
+"""Parameters of ``pretrain.ipynb`` and of ``python -m mixlab.train``."""
 
-One layer of configuration: the parameters cell of a notebook, overridden by ``papermill -p`` or a YAML of ``params/``.
-"""
-
-import ast
 import inspect
-import math
-import typing
 from dataclasses import fields as dataclass_fields
 from typing import Annotated, Literal
 
-import annotated_types as at
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from mixlab.encoders import ENCODERS, STEMS
-from mixlab.errors import ParamError, nearest, problem
-from mixlab.files import load_yaml
+from mixlab.errors import ParamError, problem
 from mixlab.methods import METHODS
 from mixlab.mixers import MIXERS
+from mixlab.params.base import Params
 
 Auto = Literal["auto"]
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Positive = Annotated[float, Field(gt=0, le=1e6)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
-PATHS_AND_PACE = ("data_dir", "runs_dir", "device", "compile", "checkpoint_every", "fresh", "interactive")
+METHOD_NAMES = ("n_mix", "reading", "label_similarity", "temperature", "proj_dim", "proj_hidden")
+MIXER_NAMES = ("alpha", "lam_per", "mix_prob")
+RECIPE_NAMES = ("crop_scale", "jitter")
 
-
-class Params(BaseModel):
-    """What every notebook's parameters share: strict types, no unknown name, all problems in one message."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @classmethod
-    def check(cls, **values):
-        """The parameters, defaults filled in, or one ParamError that names every problem."""
-        try:
-            params, problems = cls(**values), []
-        except ValidationError as error:
-            problems = [_explain(cls, e) for e in error.errors()]
-            wrong = {e["loc"][0] for e in error.errors()}
-            params = cls(**{k: v for k, v in values.items() if k not in wrong})
-            problems += [text for names, text in params.contradictions() if not wrong & set(names)]
-        else:
-            problems = [text for _, text in params.contradictions()]
-        if problems:
-            raise ParamError("\n".join(dict.fromkeys(problems)))
-        return params
-
-    @classmethod
-    def from_namespace(cls, namespace):
-        """Checks a notebook's variables; names it does not know are looked for in its parameter cells only.
-
-        Args:
-            namespace: ``globals()`` of the notebook.
-        """
-        written = _parameter_names(namespace.get("In", ()), cls.model_fields)
-        names = [n for n in {**dict.fromkeys(cls.model_fields), **dict.fromkeys(written)} if n in namespace]
-        return cls.check(**{n: namespace[n] for n in names})
-
-    @classmethod
-    def from_yaml(cls, path):
-        """Checks a YAML file of parameters, read by stricter rules than YAML's own (``files.load_yaml``)."""
-        return cls.check(**load_yaml(path))
-
-    def contradictions(self):
-        """Pairs (names, message) of parameters that exclude each other."""
-        return []
 
 
 class Pretrain(Params):
@@ -170,27 +124,6 @@ class Pretrain(Params):
         return values
 
 
-METHOD_NAMES = ("n_mix", "reading", "label_similarity", "temperature", "proj_dim", "proj_hidden")
-MIXER_NAMES = ("alpha", "lam_per", "mix_prob")
-RECIPE_NAMES = ("crop_scale", "jitter")
-
-
-def method_arguments(values):
-    """The part of resolved ``values`` that goes to the method's constructor."""
-    return {n: values[n] for n in METHOD_NAMES if values[n] is not None}
-
-
-def build_mixer(values):
-    """The mixer that resolved ``values`` describe."""
-    return MIXERS[values["mixer"]](**{n: values[n] for n in MIXER_NAMES if values[n] is not None})
-
-
-def identity(values, checksum):
-    """What changes the numbers: resolved ``values`` without paths, pace and device, and the data's checksum."""
-    kept = {k: v for k, v in values.items() if k not in (*PATHS_AND_PACE, "knn_every")}
-    return kept | {"dataset": kept["dataset"].split(":")[0], "data_checksum": checksum}
-
-
 def _arguments(method):
     signature = inspect.signature(method.__init__).parameters.values()
     return {p.name: p.default for p in signature if p.name in METHOD_NAMES}
@@ -217,76 +150,3 @@ def _precision(wanted, device):
         return wanted
     native = torch.cuda.is_bf16_supported() if device == "cuda" else torch.cpu._is_avx512_bf16_supported()
     return "bf16" if native else "fp32"
-
-
-def _parameter_names(cells, known):
-    """Names assigned in the latest parameters cell and the latest cell that papermill injected."""
-    injected = [c for c in cells if c.lstrip().startswith("# Parameters")][-1:]
-    own = [c for c in cells if len(_assigned(c).keys() & known.keys()) * 2 > len(known)][-1:]
-    return [name for cell in (*own, *injected) for name in _assigned(cell)]
-
-
-def _assigned(cell):
-    """Names that ``cell`` assigns, if it is nothing but assignments; else none."""
-    try:
-        body = ast.parse(cell).body
-    except (SyntaxError, ValueError):
-        return {}
-    plain = all(isinstance(s, ast.Assign | ast.AnnAssign) for s in body)
-    targets = [t for s in body for t in (getattr(s, "targets", None) or [getattr(s, "target", None)])]
-    return dict.fromkeys(t.id for t in targets if isinstance(t, ast.Name)) if plain else {}
-
-
-def _explain(model, error):
-    """One pydantic error in the house form."""
-    name, got = error["loc"][0], error["input"]
-    if name not in model.model_fields:
-        return problem(name, "a known parameter", got, nearest(name, model.model_fields) or
-                       f"Known are {', '.join(model.model_fields)}")
-    return problem(name, allowed(model, name), got, _hint(model, name, got))
-
-
-def allowed(model, name):
-    """What parameter ``name`` of ``model`` may be, in words."""
-    field = model.model_fields[name]
-    return _describe(field.annotation, field.metadata)
-
-
-def _describe(kind, metadata=()):
-    args = typing.get_args(kind)
-    if typing.get_origin(kind) is Annotated:
-        constraints = args[1].metadata if hasattr(args[1], "metadata") else ()
-        return _describe(args[0], constraints)
-    if typing.get_origin(kind) is Literal:
-        return ("one of " if len(args) > 1 else "") + ", ".join(str(a) for a in args)
-    if typing.get_origin(kind) is list:
-        return f"a list, each {_describe(args[0])}"
-    if args:
-        return " or ".join(_describe(a) for a in args)
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-    return " ".join([words[kind], *[_bound(m) for m in metadata]])
-
-
-def _bound(constraint):
-    signs = {at.Ge: ">=", at.Gt: ">", at.Le: "<=", at.Lt: "<", at.MinLen: "of length >="}
-    return f"{signs[type(constraint)]} {next(iter(vars(constraint).values())):g}"
-
-
-def _hint(model, name, got):
-    text = allowed(model, name)
-    if isinstance(got, str) and "number" in text:
-        with_dot = _as_number(got)
-        return f"Write it without quotes and with a dot: {with_dot}" if with_dot is not None else ""
-    if isinstance(got, bool) or "one of" not in text:
-        return ""
-    return nearest(got, text.replace("one of ", "").replace(" or ", ", ").split(", "))
-
-
-def _as_number(text):
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    if not math.isfinite(value):
-        return None
-    return int(text) if text.strip().lstrip("+-").isdigit() else repr(value)

@@ -1,0 +1,68 @@
+# Two commands matter, and each sets up what it needs in .venv on the first call:
+#   make pretrain   runs notebooks/pretrain.ipynb on the images that come with the package
+#   make test       runs the tests
+# A machine with Python 3.11 to 3.13 and make is enough; where uv is installed, uv makes the environment.
+# Parameters go through ARGS: make pretrain ARGS="-p method simclr -p epochs 20"
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+OUT ?= out.ipynb
+ARGS ?=
+
+FIT := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+UV := $(shell command -v uv 2>/dev/null)
+ifdef UV
+USABLE := $(FIT)
+CREATE = rm -rf $(VENV) && $(UV) venv --python '>=3.11,<3.14' $(VENV)
+INSTALL = $(UV) pip install --python $(BIN)/python
+else
+USABLE := import pip; $(FIT)
+CREATE = $(find_python) && rm -rf $(VENV) && "$$python" -m venv $(VENV)
+INSTALL = $(BIN)/python -m pip install --disable-pip-version-check
+endif
+
+# Sets $$python to the first Python that fits, or stops saying what to install.
+find_python = python=; \
+	for p in python3 python3.13 python3.12 python3.11 python; do \
+	  if $$p -c 'import ensurepip, venv; $(FIT)' 2>/dev/null; then python=$$p; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "make: no Python 3.11, 3.12 or 3.13 with venv was found (python3 is: $$(python3 --version 2>&1))." >&2; \
+	  echo "Install one, e.g. 'apt-get install python3 python3-venv' or 'brew install python@3.12', or install uv." >&2; \
+	  exit 1; \
+	fi
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
+
+# The stamp is written last, so an installation that stopped half-way is taken up again. The one line of
+# configuration keeps each kernel from printing a page of advice about encrypting its local connection.
+$(READY): pyproject.toml constraints.txt
+	@if ! $(BIN)/python -c '$(USABLE)' 2>/dev/null; then \
+	  echo "Setting up $(VENV): PyTorch and Jupyter, about 6 GB, a minute or more."; \
+	  $(CREATE); \
+	fi
+	$(INSTALL) -c constraints.txt -e '.[test]'
+	@mkdir -p $(VENV)/etc/ipython
+	@echo 'get_config().IPKernelApp.log_level = "ERROR"' > $(VENV)/etc/ipython/ipython_kernel_config.py
+	@touch $@
+
+pretrain: $(READY) ## pre-train an encoder on the embedded images (about two minutes on two CPU cores)
+	$(BIN)/papermill notebooks/pretrain.ipynb $(OUT) -k python3 --no-progress-bar --stdout-file - $(ARGS)
+	@echo "The notebook with its pictures and curves is $(OUT)."
+
+test: $(READY) ## run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+browser: $(READY) ## run the tests that need Chromium (they skip where there is none)
+	$(BIN)/python -m pytest -m browser $(ARGS)
+
+lint: $(READY) ## check the code and the notebooks with ruff
+	$(BIN)/ruff check .
+
+clean: ## remove the environment, caches and test pictures; runs and data stay
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis test-artifacts
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help pretrain test browser lint clean

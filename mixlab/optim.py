@@ -1,0 +1,25 @@
+"""The optimizer and the learning-rate schedules, as plain functions of the step."""
+
+import math
+
+import torch
+
+
+def learning_rate(values, epochs_done):
+    """The learning rate after ``epochs_done`` epochs, a float: warm-up from a tenth, then the schedule."""
+    lr, warmup, epochs = values["lr"], values["warmup_epochs"], values["epochs"]
+    if epochs_done < warmup:
+        return lr * (0.1 + 0.9 * epochs_done / warmup)
+    if values["schedule"] == "cosine":
+        return lr * (1 + math.cos(math.pi * (epochs_done - warmup) / max(epochs - warmup, 1))) / 2
+    if values["schedule"] == "step":
+        return lr * values["lr_decay_rate"] ** sum(epochs_done >= e for e in values["lr_decay_epochs"])
+    return lr
+
+
+def build_optimizer(method, values, device):
+    """SGD with momentum over the method's own groups or all its parameters; fused on a GPU."""
+    groups = method.param_groups() if hasattr(method, "param_groups") else [p for p in method.parameters()
+                                                                           if p.requires_grad]
+    return torch.optim.SGD(groups, lr=values["lr"], momentum=values["sgd_momentum"],
+                           weight_decay=values["weight_decay"], fused=device.type == "cuda")

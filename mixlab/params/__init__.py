@@ -1,0 +1,10 @@
+"""What each notebook accepts: its parameters, their ranges, how ``auto`` is resolved, and the check before any work.
+
+One layer of configuration: the parameters cell of a notebook, overridden by ``papermill -p`` or a YAML of ``params/``.
+"""
+
+from mixlab.params.base import Params, allowed
+from mixlab.params.build import build_method, build_mixer, build_recipes, identity
+from mixlab.params.pretrain import Pretrain
+
+__all__ = ["Params", "Pretrain", "allowed", "build_method", "build_mixer", "build_recipes", "identity"]

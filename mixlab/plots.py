@@ -1,0 +1,202 @@
+"""Figures from images and from stored results. Each function returns a matplotlib figure; nothing trains here."""
+
+import html
+import io
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.colors import to_rgb
+
+from mixlab import data
+from mixlab.mixers import pair_views
+from mixlab.params import build_mixer, build_recipes
+from mixlab.rng import Key
+from mixlab.views import draw_views
+
+# Okabe and Ito's colours: told apart by colour-blind readers.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+
+
+@torch.no_grad()
+def views(params, images=6, repeats=4):
+    """One row per image: the original, then ``repeats`` views as the method would see them."""
+    shown, recipe, _ = _sample(params, images)
+    drawn = [draw_views(shown.pixels, recipe, Key(params.seed, f"figure/view{i}")) for i in range(repeats)]
+    columns = [_rgb(shown.pixels.permute(0, 3, 1, 2) / 255), *[_rgb(_raw(v, recipe)) for v in drawn]]
+    figure, axes = _grid(images, repeats + 1)
+    for row in range(images):
+        for column, pictures in enumerate(columns):
+            axes[row, column].imshow(pictures[row])
+        _row_name(axes[row, 0], _class(shown, row))
+    for column, title in enumerate(["original", *[f"view {i + 1}" for i in range(repeats)]]):
+        axes[0, column].set_title(title, fontsize=9)
+    return figure
+
+
+@torch.no_grad()
+def mixtures(params, images=6):
+    """One row per mixture: image of view 1, its partner of view 2, the mask, the mixture, its lambda and soft label."""
+    shown, recipe, values = _sample(params, images)
+    pair = [draw_views(shown.pixels, recipe, Key(params.seed, f"figure/view{i}")) for i in range(2)]
+    first, others, partner = pair_views(pair, 1, Key(params.seed, "figure/pairs"))
+    mixed = build_mixer(values)(first, Key(params.seed, "figure/mixer"), others, partner=partner)
+    columns = [_rgb(_raw(t, recipe)) for t in (first, others[mixed.partner], mixed.images)]
+    figure, axes = _grid(images, 5, widths=(1, 1, 1, 1, 1.7))
+    for row, ax in enumerate(axes):
+        for column, pictures in zip((0, 1, 3), columns, strict=True):
+            ax[column].imshow(pictures[row])
+        ax[2].imshow(mixed.mask[row, 0], cmap="cividis", vmin=0, vmax=1)
+        names = [_class(shown, i) for i in (row, int(mixed.partner[row]))]
+        _soft_label(ax[4], names, float(mixed.lam[row]))
+    titles = ("view 1", "partner, view 2", "mask (share of view 1)", "mixture", "soft label")
+    for ax, title in zip(axes[0], titles, strict=True):
+        ax.set_title(title, fontsize=9)
+    return figure
+
+
+@torch.no_grad()
+def similarities(params, images=48):
+    """The matrix of label similarities Phi of a batch sorted by class: without mixing, and with it."""
+    shown, recipe, values = _sample(params, images)
+    pair = [draw_views(shown.pixels, recipe, Key(params.seed, f"figure/view{i}")) for i in range(2)]
+    first, others, partner = pair_views(pair, 1, Key(params.seed, "figure/pairs"))
+    draw = build_mixer(values).draw(first, others, Key(params.seed, "figure/mixer"), partner=partner)
+    kind = values["label_similarity"] or "dot"
+    plain = torch.nn.functional.one_hot(shown.labels, len(shown.classes)).float()
+    soft = draw.targets(shown.labels, len(shown.classes))
+    figure, axes = plt.subplots(1, 2, figsize=(9, 4.2), layout="constrained")
+    for ax, rows, title in zip(axes, (plain, soft), ("labels of single images", "labels of mixtures"), strict=True):
+        image = ax.imshow(phi(rows, kind), cmap="cividis", vmin=0, vmax=1)
+        ax.set(title=title, xlabel="image, sorted by class of the first", ylabel="image")
+    figure.colorbar(image, ax=axes, label=f"label similarity ({kind})", shrink=0.85)
+    return figure
+
+
+def phi(targets, kind="dot"):
+    """Label similarities (N, N) of soft labels (N, K): ``dot``, Eq 6 of the draft, or ``cosine``. For pictures only."""
+    rows = torch.nn.functional.normalize(targets, dim=1) if kind == "cosine" else targets
+    return rows @ rows.T
+
+
+def curves(runs):
+    """Loss and kNN accuracy by epoch, a line per run; a dotted line marks each run's untrained encoder."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
+    for run, colour in zip(runs, _cycle(len(runs)), strict=True):
+        draw_curves(left, right, run.history(), colour, run.name if len(runs) > 1 else None)
+    if len(runs) > 1:
+        figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", fontsize=8)
+    return figure
+
+
+def draw_curves(left, right, history, colour=COLOURS[0], label=None):
+    """Draws one history into two axes: loss on the left, kNN accuracy in percent on the right."""
+    trained = [row for row in history if row["loss"] is not None]
+    left.plot([r["epoch"] for r in trained], [r["loss"] for r in trained], "o-", ms=3, color=colour, label=label)
+    left.set(xlabel="epoch", ylabel="loss", title="Loss (mean over the epoch)")
+    known = [row for row in history if row.get("knn_top1") is not None]
+    right.plot([r["epoch"] for r in known], [100 * r["knn_top1"] for r in known], "o-", ms=3, color=colour)
+    if known and known[0]["epoch"] == 0:
+        right.axhline(100 * known[0]["knn_top1"], ls=":", color=colour)
+    right.set(xlabel="epoch", ylabel="top-1 accuracy in %", title="Weighted kNN on features (dotted: untrained)")
+    for ax in (left, right):
+        ax.grid(alpha=0.3)
+        ax.xaxis.get_major_locator().set_params(integer=True)
+
+
+def beta_density(alpha, points=400):
+    """Density of Beta(alpha, alpha) at ``points`` places strictly inside (0, 1): two arrays."""
+    lam = (np.arange(points) + 0.5) / points
+    log = (alpha - 1) * (np.log(lam) + np.log1p(-lam))
+    density = np.exp(log - log.max())
+    return lam, density / density.mean()
+
+
+def _sample(params, count):
+    """A few training images, classes in turn and sorted; the first view's recipe; the resolved parameters."""
+    values = params.resolved()
+    train = data.load_splits(values).train
+    mean, std = data.channel_stats(train)
+    recipe = build_recipes(values, ("contrast",), mean, std)[0]
+    order = Key(params.seed, "figure").generator().permutation(len(train))
+    if train.labels is not None:
+        labels = train.labels.numpy()[order]
+        turn = np.zeros(len(order), dtype=np.int64)
+        for label in np.unique(labels):
+            turn[labels == label] = np.arange((labels == label).sum())
+        chosen = order[np.lexsort((labels, turn))][:count]
+        order = chosen[np.argsort(train.labels.numpy()[chosen], kind="stable")]
+    return train.subset(torch.from_numpy(order[:count])), recipe, values
+
+
+def _raw(images, recipe):
+    """Normalised images back in 0..1."""
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (recipe.mean, recipe.std))
+    return images * std + mean
+
+
+def _rgb(images):
+    return images.clamp(0, 1).permute(0, 2, 3, 1).numpy()
+
+
+def _class(images, row):
+    return "" if images.labels is None else str(images.classes[int(images.labels[row])]).replace("$", r"\$")
+
+
+def _grid(rows, columns, widths=None):
+    size = (1.25 * sum(widths or [1] * columns) + 0.8, 1.25 * rows + 0.3)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained",
+                                width_ratios=widths)
+    for ax in axes.flat:
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+    return figure, axes
+
+
+def _row_name(ax, name):
+    ax.set_ylabel(name, fontsize=9, rotation=0, ha="right", va="center")
+
+
+def _soft_label(ax, names, lam):
+    """Two horizontal bars: the share of each image's class."""
+    ax.barh([1, 0], [lam, 1 - lam], color=COLOURS[:2], height=0.55)
+    for y, name, share in zip((1, 0), names, (lam, 1 - lam), strict=True):
+        ax.text(0.02, y, f"{name} {share:.2f}", va="center", fontsize=9,
+                bbox={"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1})
+    ax.set(xlim=(0, 1), ylim=(-0.7, 1.7))
+
+
+def _cycle(count):
+    return [to_rgb(COLOURS[i % len(COLOURS)]) for i in range(count)]
+
+
+def summary(run):
+    """The result of a run as a small table for a notebook (IPython Markdown)."""
+    from IPython.display import Markdown
+
+    result, values = run.result(), run.params()
+    asked = f"{result['knn_split']} images, k = {result['knn_k']}"
+    rows = [("run", run.name), ("where", f"`{run.path}`"), ("status", result["status"]),
+            ("method, mixer", f"{values['method']}, {values['mixer']}"),
+            ("data", f"{values['dataset']}, {result['train_images']:,} training images, seed {values['seed']}"),
+            (f"kNN top-1 ({asked})", _percent(result["knn_top1"])),
+            ("the same, untrained", _percent(result["knn_top1_untrained"])),
+            ("time", f"{result['seconds']:.0f} s in training steps on {result['device']}, {result['threads']} threads"),
+            ("made by", ", ".join(f"{k} {v}" for k, v in result["versions"].items()))]
+    return Markdown("\n".join(["| | |", "|---|---|", *[f"| {a} | {_text(b)} |" for a, b in rows]]))
+
+
+def _percent(share):
+    return "not measured" if share is None else f"{100 * share:.1f} %"
+
+
+def _text(value):
+    """Text that Markdown shows as it is."""
+    return html.escape(str(value), quote=False).replace("|", r"\|")
+
+
+def png(figure, dpi=80):
+    """A figure as PNG bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi)
+    return buffer.getvalue()

@@ -1,0 +1,71 @@
+"""Notebooks in a real JupyterLab, as a person sees them: widgets that answer, pictures, nothing from outside."""
+
+import nbformat
+import pytest
+from desk import contents, errors, open_notebook, outputs, run_all, screenshot, wait_idle
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+WIDGETS = """
+import ipywidgets as widgets
+import plotly.graph_objects as go
+slider = widgets.IntSlider(description="points", min=1, max=9, value=3)
+figure = go.FigureWidget(go.Scatter(x=[0, 1, 2], y=[0, 1, 4], mode="markers"))
+said = widgets.Label("3 points")
+def move(change):
+    figure.data[0].x, figure.data[0].y = list(range(change.new)), [i * i for i in range(change.new)]
+    said.value = f"{change.new} points"
+slider.observe(move, "value")
+widgets.VBox([slider, said, figure])
+"""
+
+
+@pytest.fixture
+def notebook(project):
+    """Writes a notebook of the given code cells into the served folder and returns its name."""
+    def write(name, *sources):
+        book = new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+        book.cells = [new_markdown_cell(f"# {name}"), *map(new_code_cell, sources)]
+        nbformat.write(book, project / "notebooks" / f"{name}.ipynb")
+        return name
+    return write
+
+
+def test_widgets_and_figures_answer(page, notebook):
+    """The stack under every explorer: a slider moved by key reaches the kernel, and the plot in the page follows."""
+    open_notebook(page, notebook("widgets", WIDGETS))
+    run_all(page)
+    assert not errors(page)
+    markers = page.locator(".js-plotly-plot .scatterlayer .point")
+    markers.nth(2).wait_for()
+    page.locator(".widget-slider .noUi-handle").focus()
+    page.keyboard.press("ArrowRight")
+    page.get_by_text("4 points", exact=True).wait_for()
+    markers.nth(3).wait_for()
+    assert markers.count() == 4
+    assert screenshot(page, "widgets").stat().st_size > 10_000
+
+
+def test_a_failing_cell_is_noticed(page, notebook):
+    open_notebook(page, notebook("failing", "1", "1 / 0", "print('never')"))
+    run_all(page)
+    assert errors(page) == ["ZeroDivisionError: division by zero"]
+
+
+def test_nothing_outside_this_machine_is_reached(page, refused):
+    """The guard itself: a picture from elsewhere is refused and reported."""
+    page.set_content("<img src='http://example.com/picture.png'>")
+    page.wait_for_function("document.images[0].complete")
+    assert refused == ["http://example.com/picture.png"]
+    refused.clear()
+
+
+def test_mixers_notebook_in_lab(page):
+    """The front door: every cell runs, widgets appear, nothing is fetched."""
+    open_notebook(page, "mixers")
+    run_all(page)
+    assert not errors(page)
+    wait_idle(page)
+    assert any("application/vnd.jupyter.widget-view+json" in output.get("data", {}) for output in outputs(page))
+    assert contents(page)["metadata"]["kernelspec"]["name"] == "python3"
+    page.locator(".jp-OutputArea .widget-slider").first.scroll_into_view_if_needed()
+    screenshot(page, "mixers")

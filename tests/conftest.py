@@ -1,0 +1,15 @@
+"""What every test shares: the same surroundings on a laptop, in Lab's terminal and in continuous integration."""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+# Read before matplotlib is imported: no window opens, wherever the tests run.
+os.environ["MPLBACKEND"] = "Agg"
+# A terminal inside Lab hands this down, and with it the idea that a person looks on.
+os.environ.pop("JPY_SESSION_NAME", None)
+
+# The machine's speed must not decide whether a law holds; in CI the examples are the same every time.
+settings.register_profile("mixlab", deadline=None, print_blob=True, derandomize="CI" in os.environ,
+                          suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("mixlab")

@@ -1,0 +1,390 @@
+"""A folder of one's own images: what is read, how it is split, converted, and refused."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from mixlab import data
+from mixlab.data.folder import _centre_square, read_image
+from mixlab.errors import DataError, ParamError
+
+
+def paint(path, colour=(10, 20, 30), size=(12, 9), mode="RGB"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, colour).save(path)
+    return path
+
+
+def make(root, classes):
+    """A PNG per name; its red value is the order of making."""
+    for k, (name, files) in enumerate(classes.items()):
+        for i, file in enumerate(files):
+            paint(root / name / file, (i, k, 0))
+    return root
+
+
+def load(root, split="train", **options):
+    return data.load(f"folder:{root}", split=split, **options)
+
+
+@pytest.fixture
+def pets(tmp_path):
+    return make(tmp_path / "pets", {"dog": [f"{i}.png" for i in range(20)], "cat": [f"{i}.png" for i in range(10)]})
+
+
+# What is read, and in which order
+
+def test_subfolders_are_classes(pets):
+    train, test = load(pets), load(pets, "test")
+    assert train.classes == test.classes == ("cat", "dog") and train.pixels.shape[1:] == (32, 32, 3)
+    for images in (train, test):  # the green value says which folder a picture came from: dog 0, cat 1
+        assert (images.pixels[:, 0, 0, 1] == 1 - images.labels).all()
+    assert data.overlap(train, test) == 0
+    assert torch.bincount(train.labels).tolist() == [8, 17] and torch.bincount(test.labels).tolist() == [2, 3]
+
+
+def test_split_depends_on_the_names_alone(pets, tmp_path):
+    before = load(pets, "test")
+    moved = make(tmp_path / "elsewhere", {"cat": [f"{i}.png" for i in reversed(range(10))], "dog": []})
+    for i in range(20):
+        paint(moved / "dog" / f"{i}.png", (i, 0, 0), size=(50, 3))
+    after = load(moved, "test")
+    assert len(before) == len(after) and torch.equal(before.labels, after.labels)
+    assert torch.equal(before.pixels[2:, 0, 0, 0], after.pixels[2:, 0, 0, 0])  # the dogs, recognised by their red
+
+
+def test_flat_folder_has_no_labels(tmp_path):
+    make(tmp_path / "flat", {"": [f"{i}.png" for i in range(20)]})
+    train, test = load(tmp_path / "flat"), load(tmp_path / "flat", "test")
+    assert train.labels is None and train.classes == () and len(train) == 17 and len(test) == 3
+    assert sorted(torch.cat([train.pixels, test.pixels])[:, 0, 0, 0].tolist()) == list(range(20))
+
+
+@pytest.mark.parametrize("name", ["test", "val"])
+def test_given_splits(tmp_path, name):
+    make(tmp_path, {"train/b": ["1.png", "2.png"], "train/a": ["1.png"], f"{name}/b": ["9.png"]})
+    (tmp_path / "README.txt").write_text("beside the splits")
+    train, test = load(tmp_path), load(tmp_path, "test")
+    assert train.classes == test.classes == ("a", "b")
+    assert train.labels.tolist() == [0, 1, 1] and test.labels.tolist() == [1]
+
+
+def test_test_is_preferred_to_val(tmp_path):
+    make(tmp_path, {"train/a": ["1.png"], "test/a": ["1.png", "2.png"], "val/a": ["1.png"]})
+    assert len(load(tmp_path, "test")) == 2
+
+
+def test_test_class_unknown_to_train(tmp_path):
+    make(tmp_path, {"train/a": ["1.png"], "test/a": ["1.png"], "test/new": ["1.png"]})
+    with pytest.raises(DataError, match=r"classes of train in test.*\['new'\]"):
+        load(tmp_path)
+
+
+def test_lonely_train_folder(tmp_path):
+    make(tmp_path, {"train/a": ["1.png"]})
+    with pytest.raises(DataError, match=rf"\['train'\].*{tmp_path}/train itself"):
+        load(tmp_path)
+
+
+def test_class_folders_may_have_folders(tmp_path):
+    make(tmp_path, {"a/x/y": ["1.png"], "a": ["2.png"], "b/z": ["1.png"], "b": ["2.png", "3.png"]})
+    assert load(tmp_path).classes == ("a", "b") and len(load(tmp_path)) + len(load(tmp_path, "test")) == 5
+
+
+def test_class_with_one_image_is_for_training(tmp_path):
+    make(tmp_path, {"one": ["1.png"], "two": ["1.png", "2.png"]})
+    assert torch.bincount(load(tmp_path).labels).tolist() == [1, 1] and load(tmp_path, "test").labels.tolist() == [1]
+
+
+def test_one_class_only(tmp_path):
+    make(tmp_path, {"only": ["1.png", "2.png", "3.png"]})
+    assert load(tmp_path).labels.tolist() == [0, 0]
+
+
+def test_order_is_that_of_the_bytes(tmp_path, monkeypatch):
+    names = ["b.png", "a.png", "B.png", "é.png", "z.png", "Z.png", "10.png", "9.png", "a b.png", "日本.png",
+             "a" * 250 + ".png"]
+    make(tmp_path / "train", {"": names})
+    make(tmp_path / "test", {"": ["x.png"]})
+    expected = [names.index(name) for name in sorted(names, key=str.encode)]
+    assert load(tmp_path).pixels[:, 0, 0, 0].tolist() == expected
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda folder: sorted(scandir(folder), key=lambda e: e.name[::-1]))
+    assert load(tmp_path).pixels[:, 0, 0, 0].tolist() == expected
+
+
+def test_a_slash_is_a_byte_of_the_order(tmp_path):
+    make(tmp_path / "train", {"a/b": ["1.png"], "a/b-c": ["1.png"]})
+    paint(tmp_path / "train" / "a" / "b.png", (9, 9, 9))
+    make(tmp_path / "test", {"a": ["1.png"]})
+    assert load(tmp_path).pixels[:, 0, 0, 1].tolist() == [1, 9, 0]  # a/b-c/1.png, a/b.png, a/b/1.png
+
+
+def test_names_that_are_not_utf8(tmp_path):
+    paint(tmp_path / "cat" / "1.png")
+    try:
+        os.mkdir(os.path.join(os.fsencode(tmp_path), b"do\xffg"))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    with open(os.path.join(os.fsencode(tmp_path), b"do\xffg", b"broken\xfe"), "wb") as file:
+        file.write(b"no image")
+    with pytest.raises(DataError) as caught:
+        load(tmp_path)
+    assert r"do\xffg/broken\xfe" in str(caught.value) and str(caught.value).encode()
+
+
+def test_hidden_names_are_ignored(pets):
+    before = load(pets).checksum
+    (pets / ".DS_Store").write_bytes(b"x")
+    (pets / ".ipynb_checkpoints").mkdir()
+    (pets / "cat" / "._0.png").write_bytes(b"x")
+    (pets / "cat" / ".cache").mkdir()
+    (pets / "cat" / ".cache" / "x").write_bytes(b"x")
+    assert load(pets).checksum == before
+
+
+def test_same_names_in_two_cases(tmp_path):
+    if os.path.exists(str(tmp_path).swapcase()):
+        pytest.skip("this file system does not tell cases apart")
+    make(tmp_path, {"Cat": ["a.png", "A.png"], "cat": ["a.png", "A.PNG"]})
+    assert load(tmp_path).classes == ("Cat", "cat")
+
+
+def test_links_are_followed_but_not_in_a_circle(pets):
+    before = load(pets)
+    (pets / "cat").rename(pets.parent / "far")
+    (pets / "cat").symlink_to(pets.parent / "far")
+    assert load(pets).checksum == before.checksum
+    (pets.parent / "far" / "loop").symlink_to(pets)
+    with pytest.raises(DataError, match="a folder that does not contain itself.*Remove the link"):
+        load(pets)
+
+
+def test_changed_folder_changes_the_checksum(pets):
+    before = load(pets).checksum
+    for file in (pets / "dog").iterdir():
+        paint(file, (1, 2, 3))
+    assert load(pets).checksum != before
+
+
+def test_relative_paths_start_at_the_project(pets, monkeypatch):
+    (pets.parent / "notebooks").mkdir()
+    (pets.parent / "pyproject.toml").touch()
+    monkeypatch.chdir(pets.parent / "notebooks")
+    assert load("pets").checksum == load(pets).checksum
+
+
+# What is refused
+
+def test_no_folder(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="a folder of images; got 'nothing there'"):
+        load(tmp_path / "none")
+    with pytest.raises(DataError, match="a folder of images; got 'a file'"):
+        load(tmp_path / "file")
+
+
+def test_no_images(tmp_path):
+    with pytest.raises(DataError, match="at least one readable image in the train split"):
+        load(tmp_path)
+    make(tmp_path, {"a": ["1.png"], "b": ["1.png"]})
+    with pytest.raises(DataError, match="in the test split.*a folder test"):
+        load(tmp_path, "test")
+
+
+def test_empty_classes_are_listed(pets):
+    for name in ("bird", "ant"):
+        (pets / name).mkdir()
+    with pytest.raises(DataError, match="got none in ant, bird"):
+        load(pets)
+
+
+def test_class_emptied_by_skipping(pets):
+    (pets / "bird").mkdir()
+    (pets / "bird" / "1.png").write_bytes(b"")
+    with pytest.raises(DataError, match="got none in bird"):
+        load(pets, skip_broken=True)
+
+
+@pytest.fixture
+def damaged(pets, monkeypatch):
+    """Seven broken files of different kinds, some of them in the test split."""
+    whole = (pets / "dog" / "0.png").read_bytes()
+    (pets / "dog" / "empty.png").write_bytes(b"")
+    (pets / "dog" / "notes.txt").write_text("no image")
+    (pets / "dog" / "cut.png").write_bytes(whole[:-20])
+    (pets / "dog" / "dangling.png").symlink_to(pets / "gone.png")
+    os.mkfifo(pets / "dog" / "pipe.png")
+    paint(pets / "stray.png")
+    Image.new("F", (4, 4), 0.5).save(pets / "cat" / "float.tiff")
+    return {"dog/empty.png", "dog/notes.txt", "dog/cut.png", "dog/dangling.png", "dog/pipe.png", "stray.png",
+            "cat/float.tiff"}
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_broken_files_are_listed_all_at_once(pets, damaged, split):
+    with pytest.raises(DataError, match="got 7 that are not") as caught:
+        load(pets, split)
+    lines = str(caught.value).splitlines()
+    assert {line.removeprefix("- ").split(": ")[0] for line in lines[1:]} == damaged
+    assert "skip_broken" in lines[0]
+    reasons = dict(line.removeprefix("- ").split(": ", 1) for line in lines[1:])
+    assert "0 bytes" in reasons["dog/empty.png"] and "regular" in reasons["dog/pipe.png"]
+    assert "beside" in reasons["stray.png"] and "not an image" in reasons["dog/notes.txt"]
+
+
+def test_skip_broken_leaves_out_and_records(pets, damaged):
+    clean = [load(pets, split, skip_broken=True) for split in ("train", "test")]
+    assert {name for images in clean for name in images.skipped} == damaged
+    assert sum(map(len, clean)) == 30
+    for images in clean:
+        assert (images.pixels[:, 0, 0, 1] == 1 - images.labels).all()
+    assert all(name in clean[0].subset([0]).skipped for name in clean[0].skipped)
+
+
+def test_decompression_bomb_is_broken(pets, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    paint(pets / "dog" / "bomb.png", size=(60, 60))
+    with pytest.raises(DataError, match=r"got 1 that are not.*\n- dog/bomb\.png: .*3600 pixels"):
+        load(pets)
+
+
+def test_formats_that_start_programs_are_broken(pets):
+    Image.new("RGB", (4, 4)).save(pets / "dog" / "page.png", format="EPS")
+    with pytest.raises(DataError, match=r"- dog/page\.png: is not an image"):
+        load(pets)
+
+
+@pytest.mark.parametrize("size", [7, 1025, 32.0, True, "32", 0])
+def test_image_size_outside_its_range(pets, size):
+    with pytest.raises(ParamError, match="image_size"):
+        load(pets, image_size=size)
+
+
+# How it is converted
+
+@pytest.mark.parametrize("mode, colour, extension, expected", [
+    ("RGB", (200, 100, 50), "png", (200, 100, 50)), ("L", 77, "png", (77, 77, 77)), ("1", 1, "png", (255, 255, 255)),
+    ("LA", (0, 0), "png", (255, 255, 255)), ("RGBA", (200, 100, 50, 0), "png", (255, 255, 255)),
+    ("RGBA", (200, 100, 50, 255), "png", (200, 100, 50)), ("RGBA", (0, 0, 0, 51), "webp", (204, 204, 204)),
+    ("I;16", 0x4DFF, "png", (0x4D,) * 3), ("I;16", 0xFFFF, "tiff", (255,) * 3), ("I", 0x4DFF, "tiff", (0x4D,) * 3),
+    ("CMYK", (0, 255, 255, 0), "tiff", (255, 0, 0)), ("RGB", (200, 100, 50), "bmp", (200, 100, 50)),
+    ("L", 77, "gif", (77, 77, 77)), ("RGB", (200, 100, 50), "ppm", (200, 100, 50)), ("L", 77, "jpg", (77, 77, 77))])
+def test_modes(tmp_path, mode, colour, extension, expected):
+    path = paint(tmp_path / f"x.{extension}", colour, mode=mode)
+    pixels = read_image(path, 8)
+    assert pixels.shape == (8, 8, 3) and pixels.dtype == np.uint8
+    assert np.abs(pixels.astype(int) - expected).max() <= 1
+
+
+def test_palette_with_a_transparent_colour(tmp_path):
+    image = Image.new("P", (8, 8), 1)
+    image.putpalette([0, 0, 0, 10, 20, 30])
+    image.paste(0, (0, 0, 8, 4))
+    image.save(tmp_path / "x.png", transparency=0)
+    pixels = read_image(tmp_path / "x.png", 8)
+    assert pixels[0, 0].tolist() == [255, 255, 255] and pixels[7, 7].tolist() == [10, 20, 30]
+
+
+@pytest.mark.parametrize("values", [[-1, 5], [0, 65536]])
+def test_integers_beyond_16_bits_are_refused(tmp_path, values):
+    Image.fromarray(np.array([values], np.int32)).save(tmp_path / "x.tiff")
+    with pytest.raises(ValueError, match="outside 16 bits"):
+        read_image(tmp_path / "x.tiff", 8)
+
+
+@pytest.mark.parametrize("orientation, corner", [(1, (0, 0)), (2, (0, 7)), (3, (7, 7)), (4, (7, 0)), (5, (0, 0)),
+                                                 (6, (0, 7)), (7, (7, 7)), (8, (7, 0))])
+def test_exif_orientation_is_applied(tmp_path, orientation, corner):
+    image = Image.new("RGB", (12, 8), "black")
+    image.paste("white", (2, 0, 4, 2))  # the first corner of the centre square
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image.save(tmp_path / "x.png", exif=exif)
+    pixels = read_image(tmp_path / "x.png", 8).mean(2)
+    assert np.unravel_index(pixels.argmax(), pixels.shape) == corner or pixels[corner] == 255
+    assert pixels[7 - corner[0], 7 - corner[1]] == 0
+
+
+def test_first_frame_of_an_animation(tmp_path):
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "x.gif", save_all=True, append_images=frames[1:])
+    assert read_image(tmp_path / "x.gif", 8)[0, 0].tolist() == [255, 0, 0]
+
+
+def test_image_of_the_right_size_is_untouched(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    assert np.array_equal(read_image(tmp_path / "x.png", 32), pixels)
+    wide = np.concatenate([pixels[:, :5] * 0, pixels, pixels[:, :6] * 0], 1)
+    Image.fromarray(wide).save(tmp_path / "x.png")
+    assert np.array_equal(read_image(tmp_path / "x.png", 32), pixels)
+
+
+def test_square_equals_resizing_the_shorter_side_and_cropping():
+    noise = np.random.default_rng(1).integers(0, 256, (40, 24, 3), np.uint8)
+    image = Image.fromarray(noise).resize((240, 400), Image.Resampling.BICUBIC)
+    square = np.asarray(_centre_square(image, 24)).astype(int)
+    resized = np.asarray(image.resize((24, 40), Image.Resampling.BICUBIC)).astype(int)[8:32]
+    assert np.abs(square - resized)[2:-2].max() <= 1
+
+
+def test_large_jpeg_is_about_the_same_as_decoded_whole(tmp_path):
+    noise = np.random.default_rng(2).integers(0, 256, (10, 15, 3), np.uint8)
+    image = Image.fromarray(noise).resize((900, 600), Image.Resampling.BICUBIC)
+    image.save(tmp_path / "x.jpg", quality=98)
+    image.save(tmp_path / "x.png")
+    jpeg, png = (read_image(tmp_path / f"x.{e}", 32).astype(int) for e in ("jpg", "png"))
+    assert np.abs(jpeg - png).mean() < 2
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 70), st.integers(1, 70), st.sampled_from(["1", "L", "LA", "P", "RGB", "RGBA", "I;16"]),
+       st.sampled_from([8, 32, 33]))
+def test_every_shape_and_mode_gives_a_square(tmp_path_factory, width, height, mode, size):
+    path = tmp_path_factory.getbasetemp() / "shape.png"
+    Image.new(mode, (width, height)).save(path)
+    assert read_image(path, size).shape == (size, size, 3)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (10_000, 1), (1, 10_000), (33, 31)])
+def test_extreme_shapes(tmp_path, size):
+    make(tmp_path, {"train": [], "test": ["1.png"]})
+    paint(tmp_path / "train" / "x.png", (9, 8, 7), size)
+    assert load(tmp_path).pixels.flatten(0, 2).unique(dim=0).tolist() == [[9, 8, 7]]
+
+
+def test_image_size(pets):
+    assert load(pets, image_size=48).pixels.shape == (25, 48, 48, 3)
+
+
+def test_damaged_head_never_escapes_the_list(tmp_path):
+    """Flipped bytes make decoders raise all sorts of errors; each file is either read or listed."""
+    rng = np.random.default_rng(0)
+    noise = Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8))
+    for i in range(60):
+        file = tmp_path / f"{i}.{['png', 'jpg', 'gif', 'tiff', 'webp', 'bmp'][i % 6]}"
+        noise.save(file)
+        content = bytearray(file.read_bytes())
+        for place in rng.integers(0, min(len(content), 200), 3):
+            content[place] = rng.integers(0, 256)
+        file.write_bytes(content)
+    images = [load(tmp_path, split, skip_broken=True) for split in ("train", "test")]
+    assert sum(len(i) + len(i.skipped) for i in images) == 60 and sum(len(i.skipped) for i in images) > 5
+
+
+def test_another_locale_and_hash_seed_give_the_same(pets):
+    code = ("import json, sys; from mixlab import data; i = data.load('folder:' + sys.argv[1], split='test'); "
+            "print(json.dumps([i.checksum, i.labels.tolist()]))")
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONHASHSEED": "7", "PYTHONUTF8": "0"}
+    run = subprocess.run([sys.executable, "-c", code, pets], capture_output=True, text=True, env=environment)
+    images = load(pets, "test")
+    assert json.loads(run.stdout) == [images.checksum, images.labels.tolist()], run.stderr

@@ -1,0 +1,132 @@
+"""Every notebook follows the rules, runs headless through papermill at tiny size, and refuses what it should."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import notebook_rules as rules
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PRESETS = sorted((ROOT / "params").glob("*/*.yaml"))
+SECONDS = 300  # a notebook at tiny size that takes longer hangs
+
+
+def stem(path):
+    return path.stem
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def tiny(name):
+    return ROOT / "tests" / "tiny" / f"{name}.yaml"
+
+
+def papermill(name, folder, *arguments):
+    """Runs a notebook as a person's shell would; returns the finished process, its output lies in ``out.ipynb``."""
+    own = {key: str(folder / key.lower()) for key in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR")}
+    environment = {key: value for key, value in os.environ.items() if key != "MPLBACKEND"} | own
+    command = [sys.executable, "-m", "papermill", ROOT / "notebooks" / f"{name}.ipynb", folder / "out.ipynb",
+               "-k", "python3", "--no-progress-bar", "--stdout-file", "-", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=SECONDS)
+
+
+def tiny_arguments(name, folder):
+    """The tiny parameters, and runs that lie in ``folder`` where the notebook makes any."""
+    made = ["-p", "runs_dir", folder / "runs"] if "runs_dir" in rules.parameters(read(find(name))) else []
+    return "-f", tiny(name), *made
+
+
+def find(name):
+    return next(path for path in NOTEBOOKS if path.stem == name)
+
+
+def outputs(path):
+    return [output for cell in rules.code_cells(read(path)) for output in cell.outputs]
+
+
+def stream(path, name):
+    return "".join(output.text for output in outputs(path) if output.output_type == "stream" and output.name == name)
+
+
+def test_there_are_notebooks():
+    assert "pretrain" in map(stem, NOTEBOOKS)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=stem)
+def test_notebook_follows_the_rules(path):
+    nbformat.validate(read(path))
+    assert not rules.problems(read(path))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=stem)
+def test_notebook_is_clean_for_ruff(path):
+    done = subprocess.run([sys.executable, "-m", "ruff", "check", "--no-cache", path], cwd=ROOT, capture_output=True,
+                          text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("path", PRESETS + [tiny(path.stem) for path in NOTEBOOKS],
+                         ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_parameter_file_fits_its_notebook(path):
+    """Papermill injects a misspelt key without a word; its head shows the command that uses it."""
+    name = path.stem if path.parent.name == "tiny" else path.parent.name
+    unknown = set(yaml.safe_load(path.read_text())) - set(rules.parameters(read(find(name))))
+    assert not unknown
+    head = path.read_text().split("\n\n")[0]
+    assert f"papermill notebooks/{name}.ipynb out.ipynb -f {path.relative_to(ROOT)}" in head
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=stem)
+def test_notebook_runs_headless(path, tmp_path):
+    done = papermill(path.stem, tmp_path, *tiny_arguments(path.stem, tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "unknown parameter" not in done.stderr
+    shown = outputs(tmp_path / "out.ipynb")
+    assert not [output for output in shown if output.output_type == "error"]
+    assert [output for output in shown if "image/png" in output.get("data", {})], "no picture in the notebook"
+    assert not [output for output in shown if "application/vnd.jupyter.widget-view+json" in output.get("data", {})]
+    assert "Warning" not in stream(tmp_path / "out.ipynb", "stderr")
+    if path.stem == "pretrain":
+        check_the_record(tmp_path, done.stdout)
+
+
+def check_the_record(folder, printed):
+    """The run that the tiny pretraining left: a result, a row per epoch, and a printed line for each."""
+    (result,) = folder.glob("runs/*/result.json")
+    assert json.loads(result.read_text())["status"] == "ok"
+    rows = [json.loads(line) for line in (result.parent / "history.jsonl").read_text().splitlines()]
+    epochs = yaml.safe_load(tiny("pretrain").read_text())["epochs"]
+    assert [row["epoch"] for row in rows] == list(range(epochs + 1))
+    lines = [line for line in printed.splitlines() if re.match(r"epoch +\d+", line)]
+    assert len(lines) == len(rows), printed
+    assert str(result.parent.name) in printed, "the notebook does not say where the result lies"
+
+
+REFUSED = {
+    "an unknown name": (("-p", "methd", "simclr"),
+                        [r"methd: a known parameter; got 'simclr' \(str\)\. Did you mean \"method\""]),
+    "text for a number": (("-p", "epochs", '"7"'), [r"epochs: a whole number >= 0.*; got '\"7\"' \(str\)\."]),
+    "several at once": (("-p", "temperature", "0", "-p", "method", "simclrr", "-p", "bath_size", "8"),
+                        [r"temperature: .*number > 0.*; got 0 \(int\)\.",
+                         r"method: one of .*simclr.*; got 'simclrr' \(str\)\. Did you mean \"simclr\"",
+                         r"bath_size: .*; got 8 \(int\)\. Did you mean \"batch_size\""]),
+}
+
+
+@pytest.mark.parametrize(("arguments", "messages"), REFUSED.values(), ids=REFUSED)
+def test_pretrain_refuses_before_any_work(arguments, messages, tmp_path):
+    done = papermill("pretrain", tmp_path, *arguments, "-p", "runs_dir", tmp_path / "runs")
+    assert done.returncode != 0
+    said = re.sub(r"\x1b\[[0-9;]*m", "", done.stderr).split("ParamError: ")[-1].strip().splitlines()
+    assert len(said) == len(messages), done.stderr
+    assert not [message for message in messages if not any(re.match(message, line) for line in said)], said
+    assert not (tmp_path / "runs").exists()
