@@ -51,8 +51,9 @@ def knn_predict(bank, bank_labels, queries, num_classes, k=200, temperature=0.1)
     bank, predicted = F.normalize(bank, dim=1), []
     for chunk in F.normalize(queries, dim=1).split(CHUNK):
         similarity, index = (chunk @ bank.T).topk(k, sorted=False)  # (m, k)
-        votes = torch.zeros(len(chunk), num_classes, device=bank.device)
-        votes.scatter_add_(1, bank_labels[index], ((similarity - 1) / temperature).exp())
+        weights = ((similarity - similarity.amax(1, keepdim=True)) / temperature).exp()  # the nearest weighs 1
+        votes = weights.new_zeros(len(chunk), num_classes)
+        votes.scatter_add_(1, bank_labels[index], weights)
         predicted.append(votes.argmax(1))
     return torch.cat(predicted)
 

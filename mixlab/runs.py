@@ -154,9 +154,9 @@ def record_row(run, row):
 
 
 def save_encoder(run, encoder, about):
-    """Writes ``encoder.safetensors`` with ``about`` (flat dict of text) in its header; returns its sha256."""
+    """Writes ``encoder.safetensors`` with ``about`` (a plain dict) in its header; returns its sha256."""
     state = {name: tensor.contiguous().cpu() for name, tensor in encoder.state_dict().items()}
-    content = safetensors.torch.save(state, {key: str(value) for key, value in about.items()})
+    content = safetensors.torch.save(state, {"about": json.dumps(about)})  # one entry: their order is not kept
     write(run.path / "encoder.safetensors", content)
     return sha256(content)
 
@@ -175,10 +175,10 @@ def load_encoder(run, device="cpu"):
                               "Train the run again with fresh: true.")
     try:
         with safe_open(file, "pt") as stored:
-            about = stored.metadata()
+            about = json.loads(stored.metadata()["about"])
         encoder = Encoder(about["encoder"], about["stem"])
         encoder.load_state_dict(safetensors.torch.load_file(file))
-    except (SafetensorError, KeyError, RuntimeError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{file}: is not an encoder of this mixlab ({error}).") from error
     return encoder.to(device).eval().requires_grad_(False)
 

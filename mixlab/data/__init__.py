@@ -19,8 +19,8 @@ from mixlab.data.splits import Splits, cut
 from mixlab.data.subsets import label_subset, split_validation, take
 from mixlab.errors import ParamError, nearest, problem
 
-__all__ = ["DATASETS", "Images", "Splits", "channel_stats", "check_labels", "check_name", "label_subset", "load", "load_splits", "overlap",
-           "project_folder", "resolve", "split_validation", "take"]
+__all__ = ["DATASETS", "Images", "Splits", "channel_stats", "check_labels", "check_name", "label_subset", "load",
+           "load_splits", "overlap", "project_folder", "resolve", "split_validation", "take"]
 
 DATASETS = {
     "cifar10-mini": CIFAR10_CLASSES,

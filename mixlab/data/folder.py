@@ -10,7 +10,7 @@ those whose relative paths have the smallest SHA-256. So the split depends on th
 
 **Conversion.** EXIF orientation is applied; of an animation the first frame is taken; 16-bit values keep their high
 byte; transparency is put on white; grey, palette, CMYK and the like become RGB; colour profiles are ignored. The
-centre square is cut out (an odd pixel falls off at the right or below) and resized to ``image_size`` by Pillow's
+centre square is cut out (of an odd rest the last pixel as stored is dropped) and resized to ``image_size`` by Pillow's
 antialiased bicubic filter: the shorter side becomes ``image_size``, the longer one is cropped. A JPEG may first be
 decoded at 1/2, 1/4 or 1/8 of its size, if that is at least twice ``image_size``.
 """
@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from mixlab.data.images import Images
 from mixlab.errors import DataError, problem
@@ -214,9 +214,21 @@ def read_image(path, size):
     if not status.st_size:
         raise ValueError("is empty (0 bytes)")
     with Image.open(path, formats=FORMATS) as image:
-        image.draft(None, (2 * size, 2 * size))
-        ImageOps.exif_transpose(image, in_place=True)
-        return np.asarray(_centre_square(_rgb(image), size))
+        whole = image.size
+        reduced = image.draft(None, (2 * size, 2 * size))  # None, or (mode, (0, 0, width, height)) of a JPEG
+        image.load()  # a TIFF is turned here, and its orientation forgotten
+        box, scale = (centre_square(*whole), reduced[1][2] / whole[0]) if reduced else (centre_square(*image.size), 1)
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        square = _rgb(image).resize((size, size), Image.Resampling.BICUBIC, box=tuple(scale * x for x in box))
+    square.getexif()[ExifTags.Base.Orientation] = orientation
+    return np.asarray(ImageOps.exif_transpose(square))
+
+
+def centre_square(width, height):
+    """(left, top, right, bottom) of the largest square in the middle, whole pixels."""
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    return left, top, left + side, top + side
 
 
 def _rgb(image):
@@ -233,9 +245,3 @@ def _from_16_bits(image):
     if image.mode == "F" or values.min() < 0 or values.max() > 65535:
         raise ValueError(f"has pixels of mode {image.mode} outside 16 bits, whose black and white are not stated")
     return Image.fromarray((values >> 8).astype(np.uint8))
-
-
-def _centre_square(image, size):
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    return image.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))

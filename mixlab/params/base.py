@@ -2,6 +2,7 @@
 
 import ast
 import math
+import re
 import typing
 from typing import Annotated, Literal
 
@@ -99,29 +100,32 @@ def _describe(kind, metadata=()):
     if args:
         return " or ".join(_describe(a) for a in args)
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-    return " ".join([words[kind], *[_bound(m) for m in metadata]])
+    return " ".join([words[kind], " and ".join(_bound(m) for m in metadata)]).strip()
 
 
 def _bound(constraint):
-    signs = {at.Ge: ">=", at.Gt: ">", at.Le: "<=", at.Lt: "<", at.MinLen: "of length >="}
-    return f"{signs[type(constraint)]} {next(iter(vars(constraint).values())):g}"
+    forms = {at.Ge: (">=", "ge"), at.Gt: (">", "gt"), at.Le: ("<=", "le"), at.Lt: ("<", "lt"),
+             at.MinLen: ("of length >=", "min_length")}
+    sign, attribute = forms[type(constraint)]
+    bound = getattr(constraint, attribute)
+    return f"{sign} {int(bound) if bound == int(bound) else bound}"
 
 
 def _hint(model, name, got):
     text = allowed(model, name)
     if isinstance(got, str) and "number" in text:
-        with_dot = _as_number(got)
-        return f"Write it without quotes and with a dot: {with_dot}" if with_dot is not None else ""
+        number = _as_number(got)
+        return f"Write it without quotes: {number}" if number else ""
     if isinstance(got, bool) or "one of" not in text:
         return ""
     return nearest(got, text.replace("one of ", "").replace(" or ", ", ").split(", "))
 
 
 def _as_number(text):
+    """The number that ``text`` spells, spelt so that YAML reads it as one (with a dot); or ''."""
+    text = text.strip()
     try:
-        value = float(text)
+        finite = math.isfinite(float(text))
     except ValueError:
-        return None
-    if not math.isfinite(value):
-        return None
-    return int(text) if text.strip().lstrip("+-").isdigit() else repr(value)
+        return ""
+    return re.sub(r"^([+-]?\d+)(?=[eE])", r"\1.0", text) if finite else ""

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import nbformat
 import pytest
 import yaml
+from desk import screenshot
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 from playwright.sync_api import sync_playwright
@@ -124,8 +125,8 @@ def refused():
 
 
 @pytest.fixture
-def page(chromium, lab, refused):
-    """A fresh page, logged in to Lab; ends with an error if anything outside this machine was asked for."""
+def page(chromium, lab, refused, request):
+    """A fresh page, logged in to Lab; leaves a picture of its end, and fails if it asked for anything elsewhere."""
     address, token = lab
     context = chromium.new_context(base_url=address, viewport={"width": 1400, "height": 1000}, service_workers="block")
     context.route("**/*", lambda route: guard(route, refused))
@@ -134,6 +135,7 @@ def page(chromium, lab, refused):
     page.set_default_timeout(30_000)
     page.goto(f"/login?token={token}")
     yield page
+    screenshot(page, request.node.name)
     context.close()
     assert not refused, "the page asked for addresses outside this machine"
 

@@ -1,0 +1,135 @@
+"""The one write, JSON, strict YAML, and names."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mixlab import files
+from mixlab.errors import CheckpointError, ParamError, nearest, problem
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    """Fault 5: the disk is full (a file-size limit of the child process)."""
+    code = """
+        import resource, sys
+        from mixlab.files import write
+        write(sys.argv[1], b"old")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        try:
+            write(sys.argv[1], b"x" * 5000)
+        except OSError as error:
+            print(error)
+    """
+    target = tmp_path / "state.bin"
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code), target], capture_output=True, text=True)
+    assert "5,000 bytes" in done.stdout and str(target) in done.stdout and "free" in done.stdout
+    assert target.read_bytes() == b"old" and os.listdir(tmp_path) == ["state.bin"]
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="gone"):
+        files.write(tmp_path / "gone" / "x", "text")
+
+
+def test_leftovers_of_a_kill_are_removed(tmp_path):
+    (tmp_path / ".state.bin.abc.tmp").write_text("half")
+    (tmp_path / "state.bin").write_text("whole")
+    files.remove_leftovers(tmp_path)
+    assert os.listdir(tmp_path) == ["state.bin"]
+
+
+def test_json_never_holds_what_other_readers_refuse(tmp_path):
+    record = {"nan": float("nan"), "inf": [float("inf")], "tensor": torch.tensor(2), "array": np.arange(2)}
+    files.write_json(tmp_path / "r.json", record)
+    text = (tmp_path / "r.json").read_text()
+    assert json.loads(text, parse_constant=pytest.fail) == {"nan": None, "inf": [None], "tensor": 2, "array": [0, 1]}
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "null", "\xff"])
+def test_damaged_json_is_named(tmp_path, content):
+    (tmp_path / "r.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(CheckpointError, match=r"r\.json"):
+        files.read_json(tmp_path / "r.json")
+
+
+def test_one_checksum_for_bytes_arrays_tensors_and_files(tmp_path):
+    array = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    (tmp_path / "x").write_bytes(array.tobytes())
+    digests = {files.sha256(v) for v in (array.tobytes(), array, torch.from_numpy(array), tmp_path / "x")}
+    assert len(digests) == 1
+
+
+@given(st.text())
+def test_safe_names_are_one_part_of_a_path(text):
+    name = files.safe_name(text)
+    assert name and len(name) <= 80 and "/" not in name and name not in (".", "..")
+
+
+def test_a_folder_that_cannot_be_one_is_refused(tmp_path):
+    """Fault 6: a file where a folder is needed, and a file among its parents."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ParamError, match=r"runs_dir: a folder; got .* It is a file"):
+        files.writable_folder(tmp_path / "file", "runs_dir")
+    with pytest.raises(ParamError, match="One of its parents is a file"):
+        files.writable_folder(tmp_path / "file" / "below", "runs_dir")
+    assert files.writable_folder(tmp_path / "new" / "folder", "runs_dir").is_dir()
+
+
+@pytest.mark.parametrize(("text", "complaint"), [
+    ("lr: 1e-3", r"line 1.*1e-3 would be read as text; write 0\.001"),
+    ("a: 1\nepochs: 010", "line 2.*010"),
+    ("fresh: on", "line 1.*on would be read as True"),
+    ("fresh: no", "line 1.*no would be read as False"),
+    ("lr: 1.0\nlr: 2.0", "line 1.*lr stands more than once"),
+    ("lr: &x 1.0\nepochs: *x", "line 2.*aliases"),
+    ("\tlr: 1.0", "line 1"),
+    ("epochs: 1_000", "1_000"),
+    ("when: 2026-01-01", "quote it"),
+    ("1: 2", "must be text"),
+    ("", "lines of the form name: value"),
+    ("- lr", "lines of the form name: value"),
+    ("a: !!python/object/apply:os.system [ls]", "cannot be read"),
+    ("x" * 70000, "at most"),
+])
+def test_yaml_that_could_be_misread_is_refused_with_its_line(tmp_path, text, complaint):
+    """Faults 46 and 47."""
+    (tmp_path / "p.yaml").write_text(text)
+    with pytest.raises(ParamError, match=complaint):
+        files.load_yaml(tmp_path / "p.yaml")
+
+
+def test_yaml_that_is_not_utf8_or_not_there(tmp_path):
+    (tmp_path / "p.yaml").write_bytes(b"lr: \xff\xfe")
+    for path in (tmp_path / "p.yaml", tmp_path / "missing.yaml"):
+        with pytest.raises(ParamError, match="cannot be read as parameters"):
+            files.load_yaml(path)
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_parameters_or_a_param_error(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("fuzz") / "p.yaml"
+    path.write_bytes(content)
+    try:
+        assert isinstance(files.load_yaml(path), dict)
+    except ParamError:
+        pass
+
+
+def test_plain_yaml_is_read_as_written(tmp_path):
+    (tmp_path / "p.yaml").write_text("lr: 1.0e-3\nepochs: 7\nmethod: simclr\nlr_decay_epochs: [1, 2]\nfresh: true\n")
+    assert files.load_yaml(tmp_path / "p.yaml") == {
+        "lr": 1e-3, "epochs": 7, "method": "simclr", "lr_decay_epochs": [1, 2], "fresh": True}
+
+
+def test_messages_have_one_form():
+    assert problem("lr", "a number > 0", "x", "Write 0.1") == "lr: a number > 0; got 'x' (str). Write 0.1."
+    assert nearest("Mix-SupCon", ["simclr", "mixsupcon"]) == 'Did you mean "mixsupcon"'
+    assert nearest("zzz", ["simclr"]) == ""

@@ -1,0 +1,202 @@
+"""Parameters: every range from the models themselves, every refusal in the one form, all of them at once."""
+
+import ast
+import json
+import math
+import typing
+from pathlib import Path
+
+import pytest
+
+from mixlab.errors import ParamError
+from mixlab.methods import METHODS
+from mixlab.mixers import MIXERS
+from mixlab.params import Params, Pretrain, allowed, build_method, build_mixer, identity
+
+ROOT = Path(__file__).parents[1]
+MODELS = Params.__subclasses__()
+FIELDS = [(model, name) for model in MODELS for name in model.model_fields]
+
+
+def kinds(annotation):
+    """The plain types that an annotation is made of."""
+    args = typing.get_args(annotation)
+    if typing.get_origin(annotation) is typing.Literal:
+        return {type(a) for a in args}
+    if typing.get_origin(annotation) is typing.Annotated:
+        return kinds(args[0])
+    if typing.get_origin(annotation) is list:
+        return {list}
+    return set().union(*map(kinds, args)) if args else {annotation}
+
+
+def invalid_values(model, name):
+    """Values that no parameter of this type and range may take."""
+    accepts = kinds(model.model_fields[name].annotation)
+    yield from (None, {"a": 1}, ("x",), b"text")
+    if bool not in accepts:
+        yield True
+    if list not in accepts:
+        yield ["auto"]
+    if not accepts & {int, float}:
+        yield from (3, 0.5)
+    else:
+        yield from ("256", "1e-3", "nope", math.nan, math.inf, -math.inf, -1e30, 1e30)
+    if int in accepts and float not in accepts:
+        yield from (256.0, 1.5)
+    if typing.get_origin(model.model_fields[name].annotation) is typing.Literal:
+        yield from ("Nope", "", "nope\n<script>")
+
+
+@pytest.mark.parametrize(("model", "name"), FIELDS, ids=[f"{m.__name__}.{n}" for m, n in FIELDS])
+def test_every_parameter_refuses_what_it_must(model, name):
+    """Faults 45, 48 and 53."""
+    for value in invalid_values(model, name):
+        with pytest.raises(ParamError) as refused:
+            model.check(**{name: value})
+        first = str(refused.value).split("\n")[0]
+        assert first.startswith(f"{name}: {allowed(model, name)[:12]}"), first
+        assert f"({type(value).__name__})." in first or type(value) in (list, tuple), first
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_defaults_pass(model):
+    assert model.check() == model()
+
+
+@pytest.mark.parametrize(("values", "message"), [
+    ({"methd": "simclr"}, "methd: a known parameter; got 'simclr' (str). Did you mean \"method\"."),
+    ({"temperature": 0}, "temperature: auto or a number > 0 and < 100; got 0 (int)."),
+    ({"temperature": -0.1}, "temperature: auto or a number > 0 and < 100; got -0.1 (float)."),
+    ({"temperature": math.nan}, "temperature: auto or a number > 0 and < 100; got nan (float)."),
+    ({"epochs": "7"}, "epochs: a whole number >= 0 and <= 1000000; got '7' (str). Write it without quotes: 7."),
+    ({"batch_size": 256.0}, "batch_size: a whole number >= 2 and <= 1000000; got 256.0 (float)."),
+    ({"lr": "1e-3"}, "lr: a number > 0 and <= 1000000; got '1e-3' (str). Write it without quotes: 1.0e-3."),
+    ({"method": "Sim-CLR"}, "method: one of cross_entropy, simclr, supcon, mixsupcon; got 'Sim-CLR' (str). "
+                            "Did you mean \"simclr\"."),
+    ({"mixer": "cut_mix"}, 'Did you mean "cutmix".'),
+    ({"encoder": "ResNet18"}, 'Did you mean "resnet18".'),
+    ({"alpha": 0}, "alpha: auto or a number > 0 and <= 1000000; got 0 (int)."),
+    ({"seed": -1}, "seed: a whole number >= 0 and < 4294967296; got -1 (int)."),
+])
+def test_a_refusal_says_what_is_allowed_what_came_and_what_to_type(values, message):
+    """Faults 34, 35, 44, 45, 46 and 48."""
+    with pytest.raises(ParamError) as refused:
+        Pretrain.check(**values)
+    assert message in str(refused.value)
+
+
+def test_all_problems_come_at_once():
+    with pytest.raises(ParamError) as refused:
+        Pretrain.check(methd="x", temperature=0, epochs=5, warmup_epochs=9, method="simclr", n_mix=3)
+    lines = str(refused.value).split("\n")
+    assert sorted(line.split(":")[0] for line in lines) == ["methd", "n_mix", "temperature", "warmup_epochs"]
+
+
+@pytest.mark.parametrize(("values", "named"), [
+    ({"method": "mixsupcon", "mixer": "none"}, "mixer: a mixer that mixes, because method mixsupcon mixes"),
+    ({"method": "simclr", "reading": "row"}, "reading: auto, because method simclr does not take it"),
+    ({"method": "cross_entropy", "temperature": 0.2}, "temperature: auto, because method cross_entropy"),
+    ({"method": "cross_entropy", "crop_scale": 0.5}, "crop_scale: auto, because method cross_entropy"),
+    ({"method": "supcon", "alpha": 1.0}, "alpha: auto, because mixer none does not take it"),
+    ({"mixer": "resizemix", "alpha": 1.0}, "alpha: auto, because mixer resizemix does not take it"),
+    ({"warmup_epochs": 8}, "warmup_epochs: at most epochs (7)"),
+    ({"lr_decay_epochs": [3]}, "lr_decay_epochs: empty, because schedule is cosine"),
+    ({"schedule": "step", "lr_decay_epochs": [5, 3]}, "lr_decay_epochs: rising epochs"),
+    ({"method": "simclr", "label_fraction": 0.1}, "label_fraction: 1.0, because method simclr uses no labels"),
+])
+def test_contradictions_name_both_sides(values, named):
+    with pytest.raises(ParamError) as refused:
+        Pretrain.check(**values)
+    assert named in str(refused.value)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("mixer", ["auto", *MIXERS])
+def test_every_accepted_pair_resolves_and_builds(method, mixer):
+    try:
+        values = Pretrain.check(method=method, mixer=mixer).resolved()
+    except ParamError as refusal:
+        assert (method, mixer) == ("mixsupcon", "none") and "Use method supcon" in str(refusal)
+        return
+    assert "auto" not in [v for k, v in values.items() if k not in ("data_dir", "train_size", "interactive")]
+    built = build_method(values, num_classes=10)
+    assert type(built) is METHODS[method] and type(built.mixer) is MIXERS[values["mixer"]]
+    assert json.loads(json.dumps(values)) == values
+
+
+def test_auto_takes_the_methods_and_mixers_own_values():
+    values = Pretrain.check(method="simclr", mixer="manifold", temperature="auto").resolved()
+    assert (values["temperature"], values["alpha"], values["n_mix"], values["proj_dim"]) == (0.5, 2.0, None, 128)
+    assert build_mixer(values).alpha == 2.0
+    assert Pretrain.check(method="cross_entropy").resolved()["temperature"] is None
+
+
+def test_weights_depend_on_the_seed_alone_and_leave_the_global_generator():
+    import torch
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    one, same, other = (build_method(Pretrain.check(seed=s).resolved(), 10).state_dict() for s in (1, 1, 2))
+    assert torch.equal(before, torch.random.get_rng_state())
+    key = "encoder.stem.0.weight"
+    assert torch.equal(one[key], same[key]) and not torch.equal(one[key], other[key])
+
+
+def test_the_identity_is_what_changes_the_numbers():
+    def who(checksum="c", **changes):
+        return identity(Pretrain.check(**changes).resolved(), checksum)
+
+    base = who()
+    for same in ({"runs_dir": "/else"}, {"data_dir": "d"}, {"checkpoint_every": 0}, {"knn_every": 3}, {"compile": True},
+                 {"interactive": False}, {"fresh": True}, {"mixer": "mixup"}, {"alpha": 1.0}):
+        assert who(**same) == base, same
+    for other in ({"epochs": 8}, {"lr": 0.2}, {"seed": 1}, {"precision": "fp32"}, {"alpha": 0.5}, {"n_mix": 1}):
+        if other.get("precision") != base["precision"]:
+            assert who(**other) != base, other
+    assert who("d") != base
+
+
+class Namespace(dict):
+    """A kernel's variables after running ``cells``."""
+
+    def __init__(self, *cells):
+        super().__init__(In=["", *cells])
+        for cell in cells:
+            exec(cell, self)
+
+
+def parameters_cell(name):
+    cells = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text())["cells"]
+    return next("".join(c["source"]) for c in cells if "parameters" in c["metadata"].get("tags", []))
+
+
+def test_the_parameters_cell_is_the_model():
+    written = {s.targets[0].id: ast.literal_eval(s.value) for s in ast.parse(parameters_cell("pretrain")).body}
+    assert Pretrain.check(**written) == Pretrain() and list(written) == list(Pretrain.model_fields)
+
+
+def test_unknown_names_are_looked_for_in_the_parameter_cells_only():
+    """Fault 44; and running the check again, with variables of one's own about, works."""
+    cell = parameters_cell("pretrain")
+    assert Pretrain.from_namespace(Namespace(cell, "my_figure = 3\nimport os", "x = 1")) == Pretrain()
+    for wrong in (Namespace(cell + "\ntemprature = 0.2"), Namespace(cell, "# Parameters\ntemprature = 0.2")):
+        with pytest.raises(ParamError, match='temprature: a known parameter; got 0.2.*Did you mean "temperature"'):
+            Pretrain.from_namespace(wrong)
+    corrected = Namespace(cell + "\ntemprature = 0.2", cell.replace("temperature = 0.1", "temperature = 0.2"))
+    assert Pretrain.from_namespace(corrected).temperature == 0.2
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "params" / "pretrain").glob("*.yaml")), ids=lambda f: f.name)
+def test_every_recipe_is_accepted_and_opens_with_its_command(file):
+    params = Pretrain.from_yaml(file)
+    head = [line for line in file.read_text().split("\n") if line.startswith("#")]
+    assert f"papermill notebooks/pretrain.ipynb out.ipynb -f params/pretrain/{file.name}" in "\n".join(head)
+    assert any("Needs:" in line and "Takes:" in line for line in head)
+    if "table1" in file.name:
+        assert (params.batch_size, params.epochs, params.lr, params.weight_decay) == (256, 1000, 0.05, 1e-4)
+        assert (params.schedule, params.lr_decay_epochs, params.lr_decay_rate) == ("step", [700, 800, 900], 0.1)
+    if "table3" in file.name:
+        assert (params.batch_size, params.epochs, params.lr, params.weight_decay) == (256, 500, 0.2, 1e-4)
+        assert (params.schedule, params.lr_decay_epochs, params.lr_decay_rate) == ("step", [350, 400, 450], 0.1)
+    if file.name == "quick.yaml":
+        assert params == Pretrain()

@@ -1,0 +1,149 @@
+"""Run directories: identity, lock, history, reading."""
+
+import json
+import multiprocessing
+import time
+
+import pytest
+
+from mixlab import runs
+from mixlab.encoders import Encoder
+from mixlab.errors import CheckpointError, ParamError, RunBusyError
+from mixlab.files import write_json
+
+WHO = {"dataset": "folder", "method": "simclr", "mixer": "none", "encoder": "resnet10", "seed": 3, "lr": 0.1}
+
+
+@pytest.fixture
+def run(tmp_path):
+    return runs.create(tmp_path, WHO, {"lr": 0.1})
+
+
+def test_the_name_says_who_it_is(run):
+    assert run.name.startswith("folder-simclr-none-resnet10-s3-") and len(run.name.split("-")[-1]) == 8
+    assert runs.run_name(WHO | {"lr": 0.2}) != run.name and runs.run_name(dict(reversed(WHO.items()))) == run.name
+    assert "/" not in runs.run_name(WHO | {"dataset": "../../etc"})
+
+
+def test_fresh_makes_another_beside_it(run, tmp_path):
+    assert runs.create(tmp_path, WHO, {}).path == run.path
+    assert [runs.create(tmp_path, WHO, {}, fresh=True).name[-2:] for _ in range(2)] == ["-2", "-3"]
+
+
+def test_rows_are_kept_in_order_and_replaced_by_epoch(run):
+    for row in ({"epoch": 2, "loss": 2.0}, {"epoch": 1, "loss": 1.0}, {"epoch": 2, "loss": 2.5}):
+        runs.record_row(run, row)
+    assert run.history() == [{"epoch": 1, "loss": 1.0}, {"epoch": 2, "loss": 2.5}]
+
+
+def test_a_torn_last_row_is_left_out_and_a_damaged_one_is_named(run):
+    """Fault 19."""
+    file = run.path / "history.jsonl"
+    file.write_text('{"epoch": 1}\n{"epoch": 2}\n{"epo')
+    assert [r["epoch"] for r in run.history()] == [1, 2]
+    file.write_text('{"epoch": 1}\ngarbage\n{"epoch": 3}\n')
+    with pytest.raises(CheckpointError, match="line 2 is damaged"):
+        run.history()
+
+
+def test_states(run):
+    assert run.state() == "unfinished" and not run.finished()
+    with runs.locked(run):
+        assert run.state() == "running"
+    write_json(run.path / "result.json", {"status": "interrupted"})
+    assert run.state() == "interrupted" and not run.finished()
+    write_json(run.path / "result.json", {"status": "ok"})
+    assert run.state() == "finished" and run.finished()
+
+
+def _hold(path, started, seconds):
+    with runs.locked(runs.Run(path)):
+        started.set()
+        time.sleep(seconds)
+
+
+def test_a_busy_run_names_its_owner_and_is_waited_for(run):
+    """Fault 15, one race; the lock dies with its owner."""
+    context = multiprocessing.get_context("spawn")
+    started = context.Event()
+    owner = context.Process(target=_hold, args=(run.path, started, 60))
+    owner.start()
+    assert started.wait(60)
+    with pytest.raises(RunBusyError, match=f'"pid": {owner.pid}'), runs.locked(run, wait_seconds=0.2):
+        pass
+    owner.kill()
+    with runs.locked(run, wait_seconds=10):
+        owner.join()
+
+
+def _race(path, barrier, queue):
+    barrier.wait()
+    try:
+        with runs.locked(runs.Run(path), wait_seconds=0):
+            time.sleep(0.5)
+            queue.put("proceeds")
+    except RunBusyError:
+        queue.put("busy")
+
+
+def test_of_two_starts_exactly_one_proceeds(run):
+    """Fault 15."""
+    context = multiprocessing.get_context("fork")
+    for _ in range(10):
+        barrier, queue = context.Barrier(2), context.Queue()
+        racers = [context.Process(target=_race, args=(run.path, barrier, queue)) for _ in range(2)]
+        for racer in racers:
+            racer.start()
+        assert sorted(queue.get(timeout=30) for _ in racers) == ["busy", "proceeds"]
+        for racer in racers:
+            racer.join()
+
+
+def finished_run(run):
+    encoder = Encoder("resnet10")
+    digest = runs.save_encoder(run, encoder, {"encoder": "resnet10", "stem": "cifar"})
+    write_json(run.path / "result.json", {"status": "ok", "encoder_sha256": digest, "finished_at": 5.0})
+    return encoder
+
+
+def test_an_encoder_comes_back_frozen_and_checked(run):
+    saved = finished_run(run)
+    loaded = runs.load_encoder(run)
+    assert not loaded.training and not any(p.requires_grad for p in loaded.parameters())
+    assert all((v == loaded.state_dict()[k]).all() for k, v in saved.state_dict().items())
+    file = run.path / "encoder.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(CheckpointError, match="does not match the sha256"):
+        runs.load_encoder(run)
+
+
+def test_an_unfinished_encoder_is_refused(run):
+    with pytest.raises(CheckpointError, match="unfinished, not finished. Start it again"):
+        runs.load_encoder(run)
+
+
+def test_runs_are_found_by_name_by_path_and_as_latest(run, tmp_path):
+    with pytest.raises(ParamError, match="make one with: make pretrain"):
+        runs.find("latest", tmp_path)
+    finished_run(run)
+    newer = runs.create(tmp_path, WHO | {"seed": 4}, {})
+    assert runs.find("latest", tmp_path) == run
+    write_json(newer.path / "result.json", {"status": "ok", "finished_at": 6.0})
+    assert runs.find("latest", tmp_path) == newer and runs.list_runs(tmp_path) == [newer, run]
+    assert runs.find(run.name, tmp_path) == run and runs.find(str(run.path), "elsewhere") == run
+    with pytest.raises(ParamError, match="Did you mean"):
+        runs.find(run.name[:-1] + "x", tmp_path)
+
+
+def test_relative_folders_start_at_the_project(tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "pyproject.toml").write_text("")
+    monkeypatch.chdir(tmp_path / "notebooks")
+    assert runs.resolve("runs") == tmp_path / "runs"
+    assert str(runs.resolve("/elsewhere")) == "/elsewhere"
+
+
+def test_the_code_version_follows_the_source():
+    assert runs.code_version().startswith("0.1.0+") and json.dumps(runs.versions())
