@@ -1,5 +1,7 @@
 """The small networks on top of an encoder: projector (and, for later methods, predictor and prototypes)."""
 
+from itertools import pairwise
+
 from torch import nn
 
 
@@ -15,7 +17,7 @@ def projector(dim, hidden, out, *, depth=2, batchnorm=False):
     """
     widths = [dim] + [hidden] * (depth - 1) + [out]
     modules = []
-    for i, (width_in, width_out) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for i, (width_in, width_out) in enumerate(pairwise(widths)):
         last = i == depth - 1
         modules.append(nn.Linear(width_in, width_out, bias=last or not batchnorm))
         if not last:

@@ -9,7 +9,7 @@ import torch
 from matplotlib.colors import to_rgb
 
 from mixlab import data
-from mixlab.mixers import pair_views
+from mixlab.mixers import MIXERS, pair_views
 from mixlab.params import build_mixer, build_recipes
 from mixlab.rng import Key
 from mixlab.views import draw_views
@@ -70,6 +70,45 @@ def similarities(params, images=48):
         image = ax.imshow(phi(rows, kind), cmap="cividis", vmin=0, vmax=1)
         ax.set(title=title, xlabel="image, sorted by class of the first", ylabel="image")
     figure.colorbar(image, ax=axes, label=f"label similarity ({kind})", shrink=0.85)
+    return figure
+
+
+@torch.no_grad()
+def gallery(params, shares=(0.9, 0.7, 0.5, 0.3, 0.1)):
+    """Every mixer on the same two images, a row each; columns ask for a share, titles show the measured one."""
+    shown, _, _ = _sample(params, 2)
+    pixels = shown.pixels.permute(0, 3, 1, 2) / 255  # (2, 3, H, W)
+    names = [name for name, mixer in MIXERS.items() if mixer.mixes]
+    figure, axes = _grid(len(names), len(shares) + 2)
+    for ax, name in zip(axes, names, strict=True):
+        ax[0].imshow(_rgb(pixels)[0])
+        ax[-1].imshow(_rgb(pixels)[1])
+        for column, lam in enumerate(shares, start=1):
+            mixed = MIXERS[name]()(pixels[:1], Key(params.seed, "gallery"), pixels[1:], partner="same", lam=lam)
+            ax[column].imshow(_rgb(mixed.images)[0])
+            ax[column].set_xlabel(f"$\\lambda$ {float(mixed.lam):.2f}", fontsize=8, labelpad=1)
+        _row_name(ax[0], name)
+    for column, text in zip((0, -1), (f"first: {_class(shown, 0)}", f"second: {_class(shown, 1)}"), strict=True):
+        axes[0, column].set_title(text, fontsize=9)
+    return figure
+
+
+@torch.no_grad()
+def shares(params, alphas=(0.2, 0.5, 1.0, 2.0, 4.0), draws=4000):
+    """Left, Beta(alpha, alpha) for several alpha; right, the shares this mixer really draws, measured on its masks."""
+    values = params.resolved()
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained")
+    for alpha, colour in zip(alphas, COLOURS, strict=False):
+        left.plot(*beta_density(alpha), color=colour, label=f"$\\alpha$ = {alpha:g}")
+    left.set(ylim=(0, 4), xlabel="wanted share $\\lambda$", ylabel="density", title="Beta($\\alpha$, $\\alpha$)")
+    left.legend(fontsize=8)
+    blank = torch.zeros(draws, 1, values["image_size"], values["image_size"])
+    lam = build_mixer(values).draw(blank, blank, Key(params.seed, "shares")).lam
+    right.hist(lam.numpy(), bins=40, range=(0, 1), color=COLOURS[0])
+    alpha = "" if values["alpha"] is None else f", $\\alpha$ = {values['alpha']:g}"
+    right.set(xlabel="measured share $\\lambda$", ylabel="mixtures", title=f"{values['mixer']}{alpha}: {draws:,} draws")
+    for ax in (left, right):
+        ax.grid(alpha=0.3)
     return figure
 
 

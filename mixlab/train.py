@@ -214,16 +214,17 @@ class Trainer:
         history = self.run.history()
         about = {"encoder": self.values["encoder"], "stem": self.values["stem"], "run": self.run.name}
         digest = runs.save_encoder(self.run, self.method.encoder, about)
-        last, trained = history[-1], [row for row in history if row["epoch"]]
+        last, seconds = history[-1], self.progress.total_seconds
+        views = self.values["epochs"] * self.steps * self.values["batch_size"] * len(self.method.views)
         write_json(self.run.path / "result.json", {
             "status": "ok", "run": self.run.name, "epochs": self.values["epochs"], "loss": last["loss"],
             "knn_top1": last.get("knn_top1"), "knn_k": last.get("knn_k"), "knn_split": self.splits.knn_split,
             "knn_top1_untrained": history[0].get("knn_top1"), "feature_layer": "encoder output (after pooling)",
-            "seconds": self.progress.total_seconds,
-            "views_per_second": sum(r["views_per_second"] for r in trained) / len(trained) if trained else None,
+            "seconds": seconds, "views_per_second": views / seconds if views else None,
             "train_images": len(self.splits.train), "data_checksum": self.splits.train.checksum,
-            "data_skipped": self.splits.train.skipped, "encoder_sha256": digest, "device": runs.device_name(self.device),
-            "threads": torch.get_num_threads(), "versions": runs.versions(), "finished_at": time.time()})
+            "data_skipped": self.splits.train.skipped, "encoder_sha256": digest,
+            "device": runs.device_name(self.device), "threads": torch.get_num_threads(),
+            "versions": runs.versions(), "finished_at": time.time()})
 
 
 @contextmanager

@@ -75,7 +75,8 @@ def test_unknown_names_are_refused():
         Encoder("resnet18", "cirar")
 
 
-@pytest.mark.parametrize(("depth", "batchnorm", "linear", "norms"), [(1, False, 1, 0), (2, False, 2, 0), (3, True, 3, 2)])
+@pytest.mark.parametrize(("depth", "batchnorm", "linear", "norms"),
+                         [(1, False, 1, 0), (2, False, 2, 0), (3, True, 3, 2)])
 def test_projectors(depth, batchnorm, linear, norms):
     head = projector(16, 32, 8, depth=depth, batchnorm=batchnorm)
     kinds = [type(m).__name__ for m in head]

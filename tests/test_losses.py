@@ -309,10 +309,13 @@ def test_anchors_without_positive_are_counted_and_stay_negatives():
 
 
 def test_a_mass_under_a_thousandth_is_no_positive():
-    rows = torch.tensor([[1.0, 0, 0], [9e-4, 1, 0], [0, 0, 1], [0, 0, 1]])
-    assert contrastive(numbers(0, 4, 3), rows, 0.2)["anchors_without_positive"] == 2
-    rows[1, 0] = 1.1e-3
-    assert contrastive(numbers(0, 4, 3), rows, 0.2)["anchors_without_positive"] == 0
+    z, rows = numbers(0, 4, 3), torch.tensor([[1.0, 0, 0], [9e-4, 1, 0], [0, 0, 1], [0, 0, 1]], dtype=torch.float64)
+    for mass, without in ((9e-4, 2), (1.1e-3, 0)):
+        rows[1, 0] = mass
+        for reading in READINGS:
+            out = contrastive(z, rows, 0.2, reading=reading)
+            assert out["anchors_without_positive"] == without
+            torch.testing.assert_close(out["loss"], by_the_formula(z, rows, 0.2, reading), rtol=1e-12, atol=0)
 
 
 def test_label_masses_are_summed_in_float64():
@@ -366,6 +369,8 @@ def test_zero_embeddings_give_a_finite_loss_and_no_gradient_of_their_own(reading
     value, gradient = value_and_gradient(contrastive, z, torch.arange(12) % 3, 0.1, reading=reading)
     assert value.isfinite() and gradient.isfinite().all()
     assert (gradient[3:5] == 0).all() and gradient[0].norm() > 1e-4
+    z[4] = 0
+    assert contrastive(z, torch.arange(12) % 3, 0.1, reading=reading)["loss"] == pytest.approx(value.item(), abs=0.01)
     value, gradient = value_and_gradient(contrastive, 0 * z, torch.arange(12) % 3, 0.1, reading=reading)
     assert value == pytest.approx(math.log(132 if reading == "pairs" else 11), abs=1e-5)
     assert (gradient == 0).all()
@@ -435,6 +440,15 @@ def test_bf16_products_stay_within_stated_bounds(spread, reading, monkeypatch):
     assert (got[1] - expected[1]).norm() < 0.02 * expected[1].norm()
     half = value_and_gradient(contrastive, z.bfloat16(), ids, 0.1, reading=reading)
     assert half[1].dtype == torch.bfloat16 and abs(half[0] - expected[0]) < 2e-3
+
+
+def test_low_temperatures_keep_fp32_products(monkeypatch):
+    monkeypatch.setattr(losses, "BF16_ROWS", 0)
+    z, ids = numbers(0, 60, 16, dtype=torch.float32), torch.arange(60) // 2
+    for temperature, same in ((0.024, True), (0.025, False)):
+        with torch.autocast("cpu", torch.bfloat16):
+            got = contrastive(z, ids, temperature)["loss"]
+        assert (got == contrastive(z, ids, temperature)["loss"]) == same
 
 
 def test_large_batches_use_bf16_products_under_bf16_only():
@@ -547,6 +561,8 @@ def test_check_targets_names_the_first_bad_row():
     check_targets(torch.tensor([[0.5, 0.5], [1.0, 1e-4]]))
     with pytest.raises(DataError, match="row 1"):
         check_targets(torch.tensor([[0.5, 0.5], [1.0, 0.01], [0.5, 0.6]]))
+    with pytest.raises(DataError, match="row 1"):
+        check_targets(torch.tensor([[0.5, 0.5], [0.2, 0.2]]))
     with pytest.raises(DataError, match="row 0"):
         check_targets(torch.tensor([[1.5, -0.5]]))  # sums to 1
 
@@ -570,9 +586,10 @@ def test_soft_cross_entropy_of_a_mixture_is_the_mixture_of_two():
     torch.testing.assert_close(soft_cross_entropy(logits, rows)["loss"], mixed, rtol=1e-6, atol=0)
 
 
-def test_soft_cross_entropy_is_computed_in_fp32():
+@pytest.mark.parametrize("autocast", [False, True])
+def test_soft_cross_entropy_is_computed_in_fp32(autocast):
     logits = (30 * numbers(0, 6, 4)).bfloat16().requires_grad_()
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         loss = soft_cross_entropy(logits, soft_rows(0, 6, 4).bfloat16())["loss"]
     assert loss.dtype == torch.float32
     expected = soft_cross_entropy(logits.detach().double(), soft_rows(0, 6, 4).bfloat16())["loss"]

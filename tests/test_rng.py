@@ -10,7 +10,8 @@ from mixlab.rng import Key, draw_cycle, to_device
 
 def test_equal_keys_draw_alike_and_others_do_not():
     base = Key(3, "views", 2, 5)
-    others = [Key(4, "views", 2, 5), Key(3, "view", 2, 5), Key(3, "views", 5, 2), Key(3, "views", 2, 6), base.child("x")]
+    others = [Key(4, "views", 2, 5), Key(3, "view", 2, 5), Key(3, "views", 5, 2), Key(3, "views", 2, 6),
+              base.child("x")]
     draw = base.generator().random(8)
     assert (draw == Key(3, "views", 2, 5).generator().random(8)).all()
     assert all((draw != k.generator().random(8)).all() for k in others)

@@ -153,10 +153,10 @@ class Mixer:
 
 
 def _blend(a, b, weight):
-    """weight * a + (1 - weight) * b in a's dtype. Pure copies are copied: a sum would lose -0.0 and let NaN through."""
+    """weight * a + (1 - weight) * b in a's dtype. Where that is a alone, a is copied: no NaN of b comes in."""
     wide = torch.promote_types(a.dtype, weight.dtype)
     mixed = torch.lerp(b.to(wide), a.to(wide), weight.to(wide)).to(a.dtype)
-    return torch.where(weight == 1, a, torch.where(weight == 0, b, mixed))
+    return torch.where(weight == 1, a, mixed)
 
 
 def _paste(a, b, weight, box, size):

@@ -55,7 +55,7 @@ class Pretrain(Params):
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 1e-4
     sgd_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     schedule: Literal["cosine", "step", "constant"] = "cosine"
-    lr_decay_epochs: list[Count] = []
+    lr_decay_epochs: list[Count] = Field(default=[])
     lr_decay_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
     warmup_epochs: Annotated[int, Field(ge=0, le=10**6)] = 1
     crop_scale: Auto | Annotated[float, Field(gt=0, le=1)] = "auto"
@@ -73,8 +73,8 @@ class Pretrain(Params):
     def contradictions(self):
         found = [*self._foreign_values(), *self._schedule_problems()]
         if self.method == "mixsupcon" and self.mixer == "none":
-            found.append((("method", "mixer"), problem(
-                "mixer", "a mixer that mixes, because method mixsupcon mixes", "none", "Use method supcon for no mixing")))
+            found.append((("method", "mixer"), problem("mixer", "a mixer that mixes, because method mixsupcon mixes",
+                                                       "none", "Use method supcon for no mixing")))
         if self.label_fraction < 1 and not METHODS[self.method].needs_labels:
             found.append((("method", "label_fraction"), problem(
                 "label_fraction", f"1.0, because method {self.method} uses no labels", self.label_fraction,
@@ -89,8 +89,8 @@ class Pretrain(Params):
             value, own = getattr(self, name), type(self).model_fields[name].default
             if name not in taken and value not in ("auto", own):
                 by = f"mixer {self.mixer_name()}" if name in MIXER_NAMES else f"method {self.method}"
-                yield (name, "method", "mixer"), problem(
-                    name, f"auto, because {by} does not take it", value, f"Leave it out, or use another {by.split()[0]}")
+                yield (name, "method", "mixer"), problem(name, f"auto, because {by} does not take it", value,
+                                                         f"Leave it out, or use another {by.split()[0]}")
 
     def _schedule_problems(self):
         if self.warmup_epochs > max(self.epochs, 1):
