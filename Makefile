@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OUT ?= out.ipynb
 ARGS ?=
+# Threads that wait asleep: they take nothing from others when the machine is shared.
+export OMP_WAIT_POLICY ?= PASSIVE
 
 FIT := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 UV := $(shell command -v uv 2>/dev/null)

@@ -28,3 +28,17 @@ def projector(dim, hidden, out, *, depth=2, batchnorm=False):
 def classifier(dim, num_classes):
     """The linear layer of the cross-entropy control: features h (B, dim) to logits (B, num_classes)."""
     return nn.Linear(dim, num_classes)
+
+
+def layout(head):
+    """What a head of linear, BatchNorm and ReLU layers is made of, as plain values that ``rebuild`` understands."""
+    kinds = {nn.Linear: lambda m: ["linear", m.in_features, m.out_features, m.bias is not None],
+             nn.BatchNorm1d: lambda m: ["batchnorm", m.num_features], nn.ReLU: lambda m: ["relu"]}
+    return [kinds[type(m)](m) for m in (head if isinstance(head, nn.Sequential) else [head])]
+
+
+def rebuild(plan):
+    """An untrained head from its ``layout``; a single linear layer comes back as such."""
+    kinds = {"linear": lambda i, o, bias: nn.Linear(i, o, bias), "batchnorm": nn.BatchNorm1d, "relu": nn.ReLU}
+    modules = [kinds[kind](*sizes) for kind, *sizes in plan]
+    return modules[0] if len(modules) == 1 else nn.Sequential(*modules)

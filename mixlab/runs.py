@@ -26,6 +26,7 @@ from mixlab import __version__
 from mixlab.encoders import Encoder
 from mixlab.errors import CheckpointError, ParamError, RunBusyError, nearest, problem
 from mixlab.files import plain, read_json, remove_leftovers, safe_name, sha256, write, write_json
+from mixlab.heads import rebuild
 
 LOCK_WAIT_SECONDS = 5.0  # a killed papermill's kernel lives on for about three
 
@@ -153,11 +154,11 @@ def record_row(run, row):
     write(run.path / "history.jsonl", "".join(json.dumps(rows[e]) + "\n" for e in sorted(rows)))
 
 
-def save_encoder(run, encoder, about):
-    """Writes ``encoder.safetensors`` with ``about`` (a plain dict) in its header; returns its sha256."""
-    state = {name: tensor.contiguous().cpu() for name, tensor in encoder.state_dict().items()}
+def save_weights(run, name, module, about):
+    """Writes ``<name>.safetensors`` with ``about`` (a plain dict) in its header; returns its sha256."""
+    state = {key: tensor.contiguous().cpu() for key, tensor in module.state_dict().items()}
     content = safetensors.torch.save(state, {"about": json.dumps(about)})  # one entry: their order is not kept
-    write(run.path / "encoder.safetensors", content)
+    write(run.path / f"{name}.safetensors", content)
     return sha256(content)
 
 
@@ -167,20 +168,28 @@ def load_encoder(run, device="cpu"):
     Raises:
         CheckpointError: unfinished run, or a damaged file.
     """
+    return _load_weights(run, "encoder", lambda about: Encoder(about["encoder"], about["stem"]), device)
+
+
+def load_head(run, device="cpu"):
+    """The frozen projector, or the control's classifier, of a finished run. Errors as in ``load_encoder``."""
+    return _load_weights(run, "head", lambda about: rebuild(about["layout"]), device)
+
+
+def _load_weights(run, name, make, device):
     if not run.finished():
         raise CheckpointError(f"{run.path}: is {run.state()}, not finished. Start it again to finish it.")
-    file = run.path / "encoder.safetensors"
-    if not file.exists() or sha256(file) != run.result()["encoder_sha256"]:
+    file = run.path / f"{name}.safetensors"
+    if not file.exists() or sha256(file) != run.result()[f"{name}_sha256"]:
         raise CheckpointError(f"{file}: missing, or damaged: it does not match the sha256 in result.json. "
                               "Train the run again with fresh: true.")
     try:
         with safe_open(file, "pt") as stored:
-            about = json.loads(stored.metadata()["about"])
-        encoder = Encoder(about["encoder"], about["stem"])
-        encoder.load_state_dict(safetensors.torch.load_file(file))
+            module = make(json.loads(stored.metadata()["about"]))
+        module.load_state_dict(safetensors.torch.load_file(file))
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{file}: is not an encoder of this mixlab ({error}).") from error
-    return encoder.to(device).eval().requires_grad_(False)
+        raise CheckpointError(f"{file}: is not of this mixlab ({error}). Use the mixlab that wrote it.") from error
+    return module.to(device).eval().requires_grad_(False)
 
 
 def describe(row, epochs):
@@ -221,18 +230,6 @@ def find(run, runs_dir):
         return Run(Path(run))
     raise ParamError(problem("run", f"latest, a run directory, or one of the {len(found)} names below {runs_dir}",
                              run, nearest(run, found)))
-
-
-def project_folder():
-    """The nearest parent folder with ``pyproject.toml`` and ``notebooks/``, else the working folder."""
-    here = Path.cwd()
-    marks = ("pyproject.toml", "notebooks")
-    return next((f for f in (here, *here.parents) if all((f / m).exists() for m in marks)), here)
-
-
-def resolve(path):
-    """``path``, a relative one taken from the project folder (Lab's kernels run in ``notebooks/``)."""
-    return project_folder() / path
 
 
 @cache

@@ -18,6 +18,7 @@ from mixlab import checkpoint, data, runs
 from mixlab.errors import CheckpointError, DataError, NonFiniteLossError, ParamError, problem
 from mixlab.evaluate import knn_top1
 from mixlab.files import writable_folder, write_json
+from mixlab.heads import layout
 from mixlab.methods import METHODS
 from mixlab.optim import build_optimizer, learning_rate
 from mixlab.params import Pretrain, build_method, build_recipes, identity
@@ -41,7 +42,7 @@ def build(values, splits):
     classes = splits.train.classes
     method = build_method(values, len(classes))
     if values["init_from"] != "none":
-        run = runs.find(values["init_from"], runs.resolve(values["runs_dir"]))
+        run = runs.find(values["init_from"], data.resolve(values["runs_dir"]))
         encoder, stored = method.encoder, runs.load_encoder(run)
         if (stored.name, stored.stem_name) != (encoder.name, encoder.stem_name):
             raise ParamError(problem("init_from", f"a run with encoder {encoder.name} and stem {encoder.stem_name}",
@@ -78,7 +79,7 @@ class Trainer:
         self.method = build(values, splits).to(self.device, memory_format=torch.channels_last)
         self.optimizer = build_optimizer(self.method, values, self.device)
         self.steps = len(splits.train) // values["batch_size"]  # the last, partial batch is left out
-        self.progress = Progress()
+        self.progress, self.warned = Progress(), False
         self.deferred = self.device.type == "cuda"  # read the failure flag at the end of an epoch only
         self.bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
         encoder = self.method.encoder
@@ -125,8 +126,17 @@ class Trainer:
                       for i, recipe in enumerate(self.recipes))
         index = to_device(self.device, index.numpy())
         labels = None if self.labels is None else self.labels[index]
+        self._warn_of_one_class(p.epoch, order[p.step * size:(p.step + 1) * size])
         done = (p.epoch - 1 + p.step / self.steps) / self.values["epochs"]
         return Batch(views, labels, index, key, p.epoch, done)
+
+    def _warn_of_one_class(self, epoch, index):
+        """Says once that a batch held one class only: every pair in it attracts, and nothing repels."""
+        labels = self.splits.train.labels
+        if not self.method.needs_labels or self.warned or (labels[index] != labels[index[0]]).any():
+            return
+        self.warned = True
+        self.log(f"Note: a batch of epoch {epoch} holds a single class, so it has no negatives; more may follow.")
 
     def step(self):
         """One optimizer step."""
@@ -210,10 +220,12 @@ class Trainer:
             on_epoch(row)
 
     def finish(self):
-        """Writes the encoder and, last, the result that makes the run finished."""
+        """Writes the encoder, its head and, last, the result that makes the run finished."""
         history = self.run.history()
         about = {"encoder": self.values["encoder"], "stem": self.values["stem"], "run": self.run.name}
-        digest = runs.save_encoder(self.run, self.method.encoder, about)
+        digest = runs.save_weights(self.run, "encoder", self.method.encoder, about)
+        head = getattr(self.method, "projector", None) or self.method.classifier
+        head_digest = runs.save_weights(self.run, "head", head, {"layout": layout(head)})
         last, seconds = history[-1], self.progress.total_seconds
         views = self.values["epochs"] * self.steps * self.values["batch_size"] * len(self.method.views)
         write_json(self.run.path / "result.json", {
@@ -222,7 +234,7 @@ class Trainer:
             "knn_top1_untrained": history[0].get("knn_top1"), "feature_layer": "encoder output (after pooling)",
             "seconds": seconds, "views_per_second": views / seconds if views else None,
             "train_images": len(self.splits.train), "data_checksum": self.splits.train.checksum,
-            "data_skipped": self.splits.train.skipped, "encoder_sha256": digest,
+            "data_skipped": self.splits.train.skipped, "encoder_sha256": digest, "head_sha256": head_digest,
             "device": runs.device_name(self.device), "threads": torch.get_num_threads(),
             "versions": runs.versions(), "finished_at": time.time()})
 
@@ -265,7 +277,7 @@ def train(params, on_epoch=None, log=print):
         raise ParamError(problem("WORLD_SIZE", "1: a run is one process", os.environ["WORLD_SIZE"],
                                  "Start it without a distributed launcher"))
     values = params.resolved()
-    runs_dir = writable_folder(runs.resolve(values["runs_dir"]), "runs_dir")
+    runs_dir = writable_folder(data.resolve(values["runs_dir"]), "runs_dir")
     splits = load_splits(values)
     who = identity(values, splits.train.checksum)
     run = runs.create(runs_dir, who, values, values["fresh"])

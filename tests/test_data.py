@@ -99,6 +99,7 @@ def test_name_that_is_no_text(name):
 def test_project_folder(tmp_path, monkeypatch):
     (tmp_path / "project" / "notebooks" / "deep").mkdir(parents=True)
     (tmp_path / "project" / "pyproject.toml").touch()
+    (tmp_path / "project" / "notebooks" / "deep" / "pyproject.toml").touch()  # without notebooks: not the project
     for inside in ("project", "project/notebooks", "project/notebooks/deep"):
         monkeypatch.chdir(tmp_path / inside)
         assert data.project_folder() == tmp_path / "project"
@@ -268,6 +269,20 @@ def test_take_is_stratified_and_nested(counts, draw, seed):
 def test_take_of_equal_classes_differs_by_one_at_most(mini, size):
     counts = torch.bincount(data.take(mini, size, 0, "train_size").labels, minlength=10)
     assert counts.max() - counts.min() <= 1 and counts.sum() == size
+
+
+@pytest.mark.parametrize("size, counts", [(4, [4, 0]), (7, [7, 0]), (9, [8, 1]), (32, [30, 2])])
+def test_take_rounds_shares_to_the_nearest(size, counts):
+    labels = data.take(some([60, 4]), size, 0, "train_size").labels
+    assert torch.bincount(labels, minlength=2).tolist() == counts
+
+
+def test_take_prefers_no_class():
+    """A single image may be of any class, also where the images are sorted by class as those of a folder are."""
+    pixels, labels = torch.zeros(50, 2, 2, 3, dtype=torch.uint8), torch.arange(10).repeat_interleave(5)
+    images = data.Images(pixels, labels, tuple("abcdefghij"))
+    drawn = [int(data.take(images, 1, seed, "train_size").labels) for seed in range(60)]
+    assert len(set(drawn)) >= 8
 
 
 def test_take_draws_by_seed_and_role(mini):

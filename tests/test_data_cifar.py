@@ -221,6 +221,8 @@ def test_cifar100_batches_with_fine_and_coarse_labels(tmp_path, monkeypatch):
 def test_table_of_superclasses():
     assert len(known.FINE_CLASSES) == len(set(known.FINE_CLASSES)) == 100 and len(known.COARSE_CLASSES) == 20
     assert sorted(known.COARSE_CLASSES) == list(known.COARSE_CLASSES)
+    names = [hashlib.sha256(" ".join(c).encode()).hexdigest()[:16] for c in (known.FINE_CLASSES, known.COARSE_CLASSES)]
+    assert names == ["77827c4c023a75b4", "9f0b4e4059589cdb"]
     assert np.bincount(known.COARSE_OF_FINE).tolist() == [5] * 20
     fine = known.FINE_CLASSES.index("whale")
     assert known.COARSE_CLASSES[known.COARSE_OF_FINE[fine]] == "aquatic_mammals"

@@ -6,7 +6,7 @@ from torchvision.models import resnet18
 
 from mixlab.encoders import ENCODERS, Encoder
 from mixlab.errors import ParamError
-from mixlab.heads import projector
+from mixlab.heads import layout, projector, rebuild
 from mixlab.mixers import MIXERS
 from mixlab.rng import Key
 
@@ -83,3 +83,6 @@ def test_projectors(depth, batchnorm, linear, norms):
     assert head(torch.randn(5, 16)).shape == (5, 8)
     assert (kinds.count("Linear"), kinds.count("BatchNorm1d")) == (linear, norms)
     assert len({id(m) for m in head}) == len(kinds)
+    again = rebuild(layout(head)) if depth > 1 else head
+    again.load_state_dict(head.state_dict())
+    torch.testing.assert_close(again.eval()(torch.ones(5, 16)), head.eval()(torch.ones(5, 16)))

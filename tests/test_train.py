@@ -69,10 +69,11 @@ def test_a_run_leaves_a_whole_record(finished):
     assert result["train_images"] == 24 and result["threads"] == torch.get_num_threads()
     assert set(result["versions"]) == {"mixlab", "python", "torch", "torchvision", "numpy", "pillow"}
     assert result["data_checksum"] == data.load("cifar10-mini").checksum
-    assert sorted(p.name for p in finished.path.iterdir() if p.suffix not in (".previous",)) == [
-        ".lock", "checkpoint.pt", "encoder.safetensors", "history.jsonl", "params.json", "result.json"]
+    assert {p.name for p in finished.path.iterdir()} - {".lock", "checkpoint.pt.previous"} == {
+        "checkpoint.pt", "encoder.safetensors", "head.safetensors", "history.jsonl", "params.json", "result.json"}
     assert json.loads((finished.path / "params.json").read_text())["mixer"] == "mixup"
     assert runs.load_encoder(finished).dim == 512
+    assert runs.load_head(finished)(torch.zeros(2, 512)).shape == (2, 128)
 
 
 def test_the_same_parameters_again_give_the_same_run_bit_for_bit(finished, tmp_path):
@@ -206,6 +207,16 @@ def test_one_class_alone_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "load", lambda *_, **__: dataclasses.replace(only, classes=("airplane",), checksum=""))
     with pytest.raises(DataError, match="at least two classes"):
         train(tiny(tmp_path), log=quiet)
+
+
+def test_a_batch_of_one_class_is_said_once(tmp_path, monkeypatch):
+    """Fault 29: finite, and said once."""
+    images = data.load("cifar10-mini")
+    chosen = torch.cat([(images.labels == 0).nonzero().flatten(), (images.labels == 1).nonzero().flatten()[:1]])
+    monkeypatch.setattr(data, "load", lambda *_, **__: images.subset(chosen))
+    lines = []
+    run = train(tiny(tmp_path, method="supcon", train_size="auto", epochs=1), log=lines.append)
+    assert sum("holds a single class" in line for line in lines) == 1 and run.history()[-1]["loss"] > 0
 
 
 def test_validation_images_answer_instead_of_the_test_set(tmp_path):

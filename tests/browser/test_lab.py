@@ -2,7 +2,7 @@
 
 import nbformat
 import pytest
-from desk import contents, errors, open_notebook, outputs, run_all, screenshot, wait_idle
+from desk import errors, open_notebook, outputs, run_all, screenshot
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 WIDGETS = """
@@ -60,12 +60,32 @@ def test_nothing_outside_this_machine_is_reached(page, refused):
 
 
 def test_mixers_notebook_in_lab(page):
-    """The front door: every cell runs, widgets appear, nothing is fetched."""
+    """The front door: every cell runs, and the playground's mixture follows the share that a person sets."""
     open_notebook(page, "mixers")
     run_all(page)
     assert not errors(page)
-    wait_idle(page)
-    assert any("application/vnd.jupyter.widget-view+json" in output.get("data", {}) for output in outputs(page))
-    assert contents(page)["metadata"]["kernelspec"]["name"] == "python3"
-    page.locator(".jp-OutputArea .widget-slider").first.scroll_into_view_if_needed()
+    share = page.locator(".widget-slider", has_text="share λ")
+    share.scroll_into_view_if_needed()
     screenshot(page, "mixers")
+    share.locator(".noUi-handle").focus()
+    for key, equal in (("End", 0), ("Home", 1)):  # a share of 1 is the first image, a share of 0 the second
+        page.keyboard.press(key)
+        page.wait_for_function("""which => {
+            const src = name => document.querySelector(`.widget-html img[alt="${name}"]`)?.src;
+            const [first, second] = [...document.querySelectorAll(".widget-html img")];
+            return src("mixture") === [first, second][which].src && first.src !== second.src;
+        }""", arg=equal)
+
+
+def test_pretrain_notebook_in_lab(page):
+    """Training with a person looking on: a bar and a curve that move, beside the line per epoch."""
+    open_notebook(page, "pretrain")
+    run_all(page)
+    assert not errors(page)
+    page.get_by_text("epoch 2", exact=True).wait_for()
+    printed = "".join("".join(output["text"]) for output in outputs(page) if output["output_type"] == "stream")
+    assert printed.count("epoch ") >= 3
+    curve = page.locator(".widget-image")
+    curve.scroll_into_view_if_needed()
+    assert curve.evaluate("image => image.complete && image.naturalWidth > 300")
+    screenshot(page, "pretrain")
