@@ -19,9 +19,8 @@ from mixlab.errors import CheckpointError, DataError, NonFiniteLossError, ParamE
 from mixlab.evaluate import knn_top1
 from mixlab.files import writable_folder, write_json
 from mixlab.heads import layout
-from mixlab.methods import METHODS
 from mixlab.optim import build_optimizer, learning_rate
-from mixlab.params import Pretrain, build_method, build_recipes, identity
+from mixlab.params import Pretrain, build, build_recipes, identity, load_splits
 from mixlab.rng import Key, to_device
 from mixlab.views import Batch, apply_views, draw_views
 
@@ -35,39 +34,6 @@ class Progress:
     sums: dict = field(default_factory=dict)
     seconds: float = 0.0
     total_seconds: float = 0.0
-
-
-def build(values, splits):
-    """The method of resolved ``values``; its encoder freshly drawn from the seed, or from ``init_from``."""
-    classes = splits.train.classes
-    method = build_method(values, len(classes))
-    if values["init_from"] != "none":
-        run = runs.find(values["init_from"], data.resolve(values["runs_dir"]))
-        encoder, stored = method.encoder, runs.load_encoder(run)
-        if (stored.name, stored.stem_name) != (encoder.name, encoder.stem_name):
-            raise ParamError(problem("init_from", f"a run with encoder {encoder.name} and stem {encoder.stem_name}",
-                                     run.name, f"Use encoder {stored.name} and stem {stored.stem_name}"))
-        encoder.load_state_dict(stored.state_dict())
-    mean, std = data.channel_stats(splits.train)
-    method.encoder.mean.copy_(torch.tensor(mean))
-    method.encoder.std.copy_(torch.tensor(std))
-    return method
-
-
-def load_splits(values):
-    """The images of resolved ``values``, refused where the method or the batch could not use them."""
-    needs_labels = METHODS[values["method"]].needs_labels
-    splits = data.load_splits(values)
-    if needs_labels and splits.train.labels is None:
-        raise DataError(problem("dataset", f"labelled images, because method {values['method']} needs labels",
-                                values["dataset"], "Use method simclr, or sort the images into class subfolders"))
-    if needs_labels and len(splits.train.classes) < 2:
-        raise DataError(problem("dataset", f"at least two classes, because method {values['method']} compares classes",
-                                splits.train.classes, "Use method simclr, or add classes"))
-    if len(splits.train) < values["batch_size"]:
-        raise ParamError(problem("batch_size", f"at most the {len(splits.train)} training images",
-                                 values["batch_size"], "Lower it, or use more images"))
-    return splits
 
 
 class Trainer:

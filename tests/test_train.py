@@ -8,9 +8,8 @@ import torch
 
 from mixlab import checkpoint, data, runs
 from mixlab.errors import CheckpointError, DataError, NonFiniteLossError, ParamError
-from mixlab.params import Pretrain
+from mixlab.params import Pretrain, load_splits
 from mixlab.train import Trainer, main, train
-from mixlab.train import load_splits as load
 
 TINY = {"train_size": 24, "batch_size": 8, "epochs": 2, "knn_every": 0, "checkpoint_every": 0.0, "warmup_epochs": 0}
 
@@ -222,7 +221,7 @@ def test_a_batch_of_one_class_is_said_once(tmp_path, monkeypatch):
 def test_validation_images_answer_instead_of_the_test_set(tmp_path):
     run = train(tiny(tmp_path, epochs=0, val_fraction=0.1), log=quiet)
     assert run.result()["knn_split"] == "val"
-    splits = load(tiny(tmp_path, val_fraction=0.1).resolved())
+    splits = load_splits(tiny(tmp_path, val_fraction=0.1).resolved())
     assert len(splits.queries) == 200 and data.overlap(splits.train, splits.queries) == 0
 
 

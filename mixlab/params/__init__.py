@@ -4,8 +4,9 @@ One layer of configuration: the parameters cell of a notebook, overridden by ``p
 """
 
 from mixlab.params.base import Params, allowed
-from mixlab.params.build import build_method, build_mixer, build_recipes, identity
+from mixlab.params.build import build, build_method, build_mixer, build_recipes, identity, load_splits
 from mixlab.params.mixers import Mixers
 from mixlab.params.pretrain import Pretrain
 
-__all__ = ["Mixers", "Params", "Pretrain", "allowed", "build_method", "build_mixer", "build_recipes", "identity"]
+__all__ = ["Mixers", "Params", "Pretrain", "allowed", "build", "build_method", "build_mixer", "build_recipes",
+           "identity", "load_splits"]

@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import torch
 
+from mixlab import data, runs
 from mixlab.encoders import Encoder
+from mixlab.errors import DataError, ParamError, problem
 from mixlab.methods import METHODS
 from mixlab.mixers import MIXERS
 from mixlab.params.pretrain import METHOD_NAMES, MIXER_NAMES
@@ -28,6 +30,38 @@ def build_method(values, num_classes):
     with torch.random.fork_rng(devices=[]):  # torch's initialisers know the global generator only; it is put back
         torch.manual_seed(int(Key(values["seed"], "weights").generator().integers(2**63)))
         return method(Encoder(values["encoder"], values["stem"]), build_mixer(values), **arguments)
+
+
+def build(values, splits):
+    """The method of resolved ``values``; its encoder freshly drawn from the seed, or from ``init_from``."""
+    method = build_method(values, len(splits.train.classes))
+    if values["init_from"] != "none":
+        run = runs.find(values["init_from"], data.resolve(values["runs_dir"]))
+        encoder, stored = method.encoder, runs.load_encoder(run)
+        if (stored.name, stored.stem_name) != (encoder.name, encoder.stem_name):
+            raise ParamError(problem("init_from", f"a run with encoder {encoder.name} and stem {encoder.stem_name}",
+                                     run.name, f"Use encoder {stored.name} and stem {stored.stem_name}"))
+        encoder.load_state_dict(stored.state_dict())
+    mean, std = data.channel_stats(splits.train)
+    method.encoder.mean.copy_(torch.tensor(mean))
+    method.encoder.std.copy_(torch.tensor(std))
+    return method
+
+
+def load_splits(values):
+    """The images of resolved ``values``, refused where the method or the batch could not use them."""
+    needs_labels = METHODS[values["method"]].needs_labels
+    splits = data.load_splits(values)
+    if needs_labels and splits.train.labels is None:
+        raise DataError(problem("dataset", f"labelled images, because method {values['method']} needs labels",
+                                values["dataset"], "Use method simclr, or sort the images into class subfolders"))
+    if needs_labels and len(splits.train.classes) < 2:
+        raise DataError(problem("dataset", f"at least two classes, because method {values['method']} compares classes",
+                                splits.train.classes, "Use method simclr, or add classes"))
+    if len(splits.train) < values["batch_size"]:
+        raise ParamError(problem("batch_size", f"at most the {len(splits.train)} training images",
+                                 values["batch_size"], "Lower it, or use more images"))
+    return splits
 
 
 def identity(values, checksum):

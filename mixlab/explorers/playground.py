@@ -1,47 +1,20 @@
-"""Widgets around plots and runs: the live curve of a training, and the mixing playground."""
+"""The mixing playground: two images, a mixer, a share, and everything that follows from them."""
 
 import base64
 import html
 import io
-import os
 
 import numpy as np
 import torch
 from matplotlib import colormaps
-from matplotlib.figure import Figure
 from PIL import Image
 
 from mixlab import data, plots
+from mixlab.explorers.place import is_interactive
 from mixlab.mixers import MIXERS
 from mixlab.rng import Key
 
-SIDE = 128  # pixels a side of a picture in the playground
-
-
-def is_interactive(params):
-    """Whether widgets are shown: as asked, or for ``auto`` where a person is in JupyterLab."""
-    return "JPY_SESSION_NAME" in os.environ if params.interactive == "auto" else params.interactive
-
-
-def live_curve(params):
-    """A callable for ``train(on_epoch=...)`` that draws loss and kNN curves as epochs end; headless it does nothing."""
-    if not is_interactive(params):
-        return lambda row: None
-    import ipywidgets as widgets
-    from IPython.display import display
-
-    bar = widgets.IntProgress(max=max(params.epochs, 1), description="epoch 0", layout={"width": "60%"})
-    picture, rows = widgets.Image(format="png"), []
-    display(widgets.VBox([bar, picture]))
-
-    def update(row):
-        rows.append(row)
-        bar.value, bar.description = row["epoch"], f"epoch {row['epoch']}"
-        figure = Figure(figsize=(10, 3.6), layout="constrained")
-        plots.draw_curves(*figure.subplots(1, 2), rows)
-        picture.value = plots.png(figure)
-
-    return update
+SIDE = 128  # pixels a side of a picture
 
 
 def playground(params):

@@ -1,0 +1,7 @@
+"""Widgets around plots and runs; headless, each gives a still picture or nothing."""
+
+from mixlab.explorers.live import live_curve
+from mixlab.explorers.place import is_interactive
+from mixlab.explorers.playground import Scene, playground
+
+__all__ = ["Scene", "is_interactive", "live_curve", "playground"]
