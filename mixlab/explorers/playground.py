@@ -86,7 +86,7 @@ class Scene:
                  (_pixels(mixed.images), "mixture"), (heat, f"Φ of {len(self.labels)} mixtures")]
         share = float(mixed.lam)
         bars = _label_bars([(self.classes[int(self.labels[i])], s) for i, s in ((first, share), (second, 1 - share))])
-        blocks = [*[_tile(*t) for t in tiles], bars, _density(mixer, share)]
+        blocks = [*[_tile(*t) for t in tiles], f"<div>{bars}{_density(mixer, share)}</div>"]
         return f'<div style="display:flex;flex-wrap:wrap;gap:14px;align-items:flex-start">{"".join(blocks)}</div>'
 
 
@@ -122,7 +122,7 @@ def _density(mixer, share):
     points = " ".join(f"{150 * x:.1f},{90 - 22 * min(y, 4):.1f}" for x, y in zip(lam, density, strict=True))
     at = 150 * share
     title = f"Beta({mixer.alpha:.2g}, {mixer.alpha:.2g})" if mixer.has_alpha else "no Beta law"
-    return (f'<figure style="margin:0"><svg width="150" height="100" style="overflow:visible">'
+    return (f'<figure style="margin:10px 0 0"><svg width="150" height="95" style="overflow:visible">'
             f'<line x1="0" x2="150" y1="90" y2="90" stroke="#888"/>'
             f'<polyline points="{points}" fill="none" stroke="{plots.COLOURS[0]}" stroke-width="2"/>'
             f'<line x1="{at:.1f}" x2="{at:.1f}" y1="0" y2="90" stroke="{plots.COLOURS[1]}" stroke-width="2"/>'

@@ -51,7 +51,7 @@ class Pretrain(Params):
     epochs: Annotated[int, Field(ge=0, le=10**6)] = 7
     batch_size: Annotated[int, Field(ge=2, le=10**6)] = 64
     optimizer: Literal["sgd"] = "sgd"
-    lr: Positive = 0.1
+    lr: Positive = 0.05
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 1e-4
     sgd_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     schedule: Literal["cosine", "step", "constant"] = "cosine"
