@@ -34,7 +34,7 @@ def changed(change):
 BAD = {
     "a magic": (rules.is_plain_python, good(show="%matplotlib inline")),
     "a long cell": (rules.is_short, good(show="\n".join(["mixlab.show(p)"] * 11))),
-    "too many cells": (rules.is_short, changed(lambda b: b.cells.extend([new_markdown_cell("more")] * 10))),
+    "too many cells": (rules.is_short, changed(lambda b: b.cells.extend([new_markdown_cell("more")] * 11))),
     "a function": (rules.has_no_logic, good(show="def f():\n    pass")),
     "a loop": (rules.has_no_logic, good(show="for x in p:\n    x")),
     "a lambda": (rules.has_no_logic, good(show="f = lambda: 1")),

@@ -51,6 +51,7 @@ GLOBAL_DRAWS_ALLOWED = {("mixlab/params/build.py", "torch.random.fork_rng"),
 ANY_KEYWORD_ALLOWED = {"mixlab/params/base.py check"}
 
 FILE_LINES, FILE_LINES_WISHED, METHOD_LINES, FUNCTION_LINES, MEDIAN_LINES = 330, 300, 95, 40, 10
+A_FEW = 8  # the median of fewer functions says nothing
 
 
 @cache
@@ -177,7 +178,7 @@ def test_functions_fit_a_screen():
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: short(folder))
 def test_most_functions_are_short(folder):
     counts = [count for file in folder.glob("*.py") for _, count in lengths(file)]
-    assert not counts or statistics.median(counts) <= MEDIAN_LINES
+    assert len(counts) < A_FEW or statistics.median(counts) <= MEDIAN_LINES
 
 
 def bases():

@@ -115,7 +115,7 @@ class Pretrain(Params):
             "mixer": self.mixer_name(), "device": device, "precision": _precision(self.precision, device),
             "compile": device == "cuda" if self.compile == "auto" else self.compile,
             "checkpoint_every": 60.0 if self.checkpoint_every == "auto" else self.checkpoint_every,
-            "knn_every": max(1, self.epochs // 5) if self.knn_every == "auto" else self.knn_every}
+            "knn_every": max(2, self.epochs // 10) if self.knn_every == "auto" else self.knn_every}
         for name in (*METHOD_NAMES, *MIXER_NAMES, *RECIPE_NAMES):
             if name not in defaults:
                 values[name] = None

@@ -1,9 +1,14 @@
-"""What all figures share: colours, and a figure as PNG bytes."""
+"""What all figures share: colours, labels shown as they are, and a figure as PNG bytes."""
 
 import io
 
 # Okabe and Ito's colours: told apart by colour-blind readers.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+
+
+def verbatim(text):
+    """``text`` as matplotlib shows it letter by letter: a ``$`` opens no formula."""
+    return str(text).replace("$", r"\$")
 
 
 def png(figure, dpi=80):
