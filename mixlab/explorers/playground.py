@@ -34,7 +34,7 @@ def playground(params):
     mixer = widgets.Dropdown(options=list(MIXERS), value=params.mixer, description="mixer", **wide)
     first = widgets.Dropdown(options=images, value=0, description="first", **wide)
     second = widgets.Dropdown(options=images, value=len(images) // 2, description="second", **wide)
-    share = widgets.ToggleButtons(options=["fixed share", "drawn from Beta"], style={"button_width": "9em"})
+    share = widgets.ToggleButtons(options=["fixed share", "share from Beta"], style={"button_width": "10em"})
     lam = widgets.FloatSlider(value=0.6, min=0, max=1, step=0.01, description="share λ", **wide)
     alpha = widgets.FloatLogSlider(value=1, min=-1.3, max=1, step=0.05, description="alpha", readout_format=".2f",
                                    **wide)
