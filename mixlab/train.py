@@ -255,6 +255,7 @@ def train(params, on_epoch=None, log=print):
             return run
         with stop_on_signal() as stop:
             _train(run, values, who, splits, stop, on_epoch, log)
+    log(f"Result: {run.path / 'result.json'}")
     return run
 
 
@@ -276,14 +277,13 @@ def main(arguments):
         print("usage: python -m mixlab.train FILE.yaml", file=sys.stderr)
         return 2
     try:
-        run = train(Pretrain.from_yaml(arguments[0]))
+        train(Pretrain.from_yaml(arguments[0]))
     except (ParamError, DataError, CheckpointError, NonFiniteLossError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
         print(error or "stopped at once; start again to continue", file=sys.stderr)
         return 130
-    print(f"Result: {run.path / 'result.json'}")
     return 0
 
 

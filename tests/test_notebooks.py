@@ -39,10 +39,17 @@ def papermill(name, folder, *arguments):
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=SECONDS)
 
 
-def tiny_arguments(name, folder):
-    """The tiny parameters, and runs that lie in ``folder`` where the notebook makes any."""
-    made = ["-p", "runs_dir", folder / "runs"] if "runs_dir" in rules.parameters(read(find(name))) else []
-    return "-f", tiny(name), *made
+def tiny_arguments(name, runs_dir):
+    """The tiny parameters, and a folder for the runs that the notebook makes or reads, if it does."""
+    place = ["-p", "runs_dir", runs_dir] if "runs_dir" in rules.parameters(read(find(name))) else []
+    return "-f", tiny(name), *place
+
+
+@pytest.fixture(scope="session")
+def pretrained(tmp_path_factory):
+    """The tiny pretraining, done once: the finished process, and the folder with its notebook and its runs."""
+    folder = tmp_path_factory.mktemp("pretrained")
+    return papermill("pretrain", folder, *tiny_arguments("pretrain", folder / "runs")), folder
 
 
 def find(name):
@@ -85,30 +92,36 @@ def test_parameter_file_fits_its_notebook(path):
     assert f"papermill notebooks/{name}.ipynb out.ipynb -f {path.relative_to(ROOT)}" in head
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=stem)
-def test_notebook_runs_headless(path, tmp_path):
-    done = papermill(path.stem, tmp_path, *tiny_arguments(path.stem, tmp_path))
+def check_a_headless_run(done, folder):
+    """Exit code 0, no error, no warning, at least one picture, and nothing that only a live kernel could show."""
     assert done.returncode == 0, done.stdout + done.stderr
     assert "unknown parameter" not in done.stderr
-    shown = outputs(tmp_path / "out.ipynb")
+    shown = outputs(folder / "out.ipynb")
     assert not [output for output in shown if output.output_type == "error"]
     assert [output for output in shown if "image/png" in output.get("data", {})], "no picture in the notebook"
     assert not [output for output in shown if "application/vnd.jupyter.widget-view+json" in output.get("data", {})]
-    assert "Warning" not in stream(tmp_path / "out.ipynb", "stderr")
-    if path.stem == "pretrain":
-        check_the_record(tmp_path, done.stdout)
+    assert "Warning" not in stream(folder / "out.ipynb", "stderr")
 
 
-def check_the_record(folder, printed):
-    """The run that the tiny pretraining left: a result, a row per epoch, and a printed line for each."""
+def test_pretrain_runs_headless_and_leaves_its_record(pretrained):
+    """A result, a row per epoch, a printed line for each, and the place where it all lies."""
+    done, folder = pretrained
+    check_a_headless_run(done, folder)
     (result,) = folder.glob("runs/*/result.json")
     assert json.loads(result.read_text())["status"] == "ok"
     rows = [json.loads(line) for line in (result.parent / "history.jsonl").read_text().splitlines()]
     epochs = yaml.safe_load(tiny("pretrain").read_text())["epochs"]
     assert [row["epoch"] for row in rows] == list(range(epochs + 1))
-    lines = [line for line in printed.splitlines() if re.match(r"epoch +\d+", line)]
-    assert len(lines) == len(rows), printed
+    lines = [line for line in done.stdout.splitlines() if re.match(r"epoch +\d+", line)]
+    assert len(lines) == len(rows), done.stdout
     assert result.parent.name in json.dumps(outputs(folder / "out.ipynb")), "where the result lies is not said"
+
+
+@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if path.stem != "pretrain"], ids=stem)
+def test_notebook_runs_headless(path, pretrained, tmp_path):
+    """One that looks at finished runs is given the tiny pretraining's."""
+    runs_dir = pretrained[1] / "runs"
+    check_a_headless_run(papermill(path.stem, tmp_path, *tiny_arguments(path.stem, runs_dir)), tmp_path)
 
 
 REFUSED = {
