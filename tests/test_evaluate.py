@@ -1,15 +1,36 @@
-"""Features and weighted kNN."""
+"""Features, weighted kNN, scores and linear probes, each against a slow or an independent computation."""
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mixlab import data
+from mixlab.data import Images
 from mixlab.encoders import Encoder
-from mixlab.errors import ParamError
-from mixlab.evaluate import features, knn_predict
+from mixlab.errors import DataError, NonFiniteLossError, ParamError
+from mixlab.evaluate import (
+    Features,
+    Linear,
+    Protocol,
+    calibration_error,
+    features,
+    fit_logistic,
+    knn_predict,
+    labelled_rows,
+    lbfgs_probe,
+    scores,
+    sgd_probe,
+)
+from mixlab.evaluate import features as encode
+from mixlab.evaluate.logistic import Objective
+from mixlab.evaluate.probes import held_out_rows
+from mixlab.evaluate.sgd import epoch_order, initial_weights
+from mixlab.heads import projector
+from mixlab.rng import Key
 
 
 def slow_knn(bank, labels, query, num_classes, k, temperature):
@@ -45,13 +66,271 @@ def test_k_outside_the_bank_is_refused(k):
         knn_predict(torch.randn(30, 4), torch.zeros(30, dtype=torch.int64), torch.randn(2, 4), 2, k)
 
 
+def test_the_default_k_is_lowered_to_a_small_bank_and_one_that_was_asked_is_not():
+    assert Protocol().k_for(50_000) == (200, 5) and Protocol().k_for(64) == (64, 5) and Protocol().k_for(3) == (3,)
+    assert Protocol(knn_k=(7,)).k_for(64) == (7,)
+    with pytest.raises(ParamError, match="knn_k: each a whole number from 1 to the bank's 64 images; got 200"):
+        Protocol(knn_k=(5, 200)).k_for(64)
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_features_leave_the_encoder_as_it_was(precision):
     encoder = Encoder("resnet10").train()
+    encoder.layers[0].eval()  # a part in another mode keeps it
     before = {k: v.clone() for k, v in encoder.state_dict().items()}
     pixels = torch.randint(256, (6, 32, 32, 3), dtype=torch.uint8)
     found = features(encoder, pixels, precision)
-    assert found.shape == (6, 512) and found.dtype == torch.float32 and encoder.training
+    assert found.shape == (6, 512) and found.dtype == torch.float32
+    assert encoder.training and not encoder.layers[0].training and encoder.layers[1].training
     assert all(torch.equal(v, before[k]) for k, v in encoder.state_dict().items())
     again = torch.cat([features(encoder, pixels[i:i + 1], precision) for i in range(6)])
     torch.testing.assert_close(found, again, rtol=1e-2, atol=2e-2 if precision == "bf16" else 1e-4)
+
+
+@pytest.fixture(scope="module")
+def few_images():
+    pixels = torch.randint(256, (12, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    return Images(pixels, torch.arange(12) % 3, ("a", "b", "c"))
+
+
+def test_features_are_computed_once_and_whole_passes_do_not_depend_on_the_chunks(few_images, monkeypatch):
+    encoder, head = Encoder("resnet10"), projector(512, 16, 8, batchnorm=True)
+    before = {k: v.clone() for k, v in [*encoder.state_dict().items(), *head.state_dict().items()]}
+    seen = []
+    encoder.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
+    found = Features(encoder, {"train": few_images}, head, seed=3)
+    for _ in range(2):
+        h, z = found.of("train"), found.of("train", "projection")
+        views = [found.augmented("train", n, layer) for n in (0, 1) for layer in found.layers]
+    assert sum(seen) == found.encodings == 36 and found.layers == ("encoder", "projection")
+    assert z.shape == (12, 8) and torch.equal(z, head.eval()(h))
+    assert all(torch.equal(v, before[k]) for k, v in [*encoder.state_dict().items(), *head.state_dict().items()])
+    assert not any(torch.equal(h, v) for v in views[::2]) and not torch.equal(views[0], views[2])
+    monkeypatch.setattr("mixlab.evaluate.encoding.CHUNK_PIXELS", 5 * 32 * 32)
+    again = Features(encoder, {"train": few_images}, head, seed=3)
+    torch.testing.assert_close(again.augmented("train", 1), views[2], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(Features(encoder, {"train": few_images}, seed=4).augmented("train", 1), views[2])
+
+
+def test_features_can_be_learnt_from(few_images):
+    layer = torch.nn.Linear(512, 3)
+    layer(encode(Encoder("resnet10"), few_images.pixels)).sum().backward()
+    assert layer.weight.grad.abs().sum() > 0
+
+
+def answers(seed=0, count=200, classes=7):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(count, classes, generator=generator), torch.randint(classes, (count,), generator=generator)
+
+
+def test_scores_are_those_of_scikit_learn():
+    from sklearn.metrics import accuracy_score, confusion_matrix, recall_score, top_k_accuracy_score
+    logits, labels = answers()
+    found, guess = scores(logits, labels), logits.argmax(1)
+    assert found["top1"] == accuracy_score(labels, guess)
+    assert found["top5"] == top_k_accuracy_score(labels, logits, k=5)
+    assert found["confusion"] == confusion_matrix(labels, guess).tolist()
+    assert found["per_class"] == pytest.approx(recall_score(labels, guess, average=None).tolist())
+
+
+def test_scores_say_none_where_a_number_would_mean_nothing():
+    logits, labels = answers(classes=4)
+    found = scores(logits, labels.clamp(max=2))
+    assert found["top5"] is None and found["per_class"][3] is None and None not in found["per_class"][:3]
+
+
+@given(st.integers(0, 50))
+def test_the_calibration_error_equals_a_loop_over_bins(seed):
+    logits, labels = answers(seed)
+    confidence, guess = logits.double().softmax(1).max(1)
+    gap = 0.0
+    for i in range(15):
+        inside = [j for j in range(200) if i / 15 < confidence[j] <= (i + 1) / 15]
+        if inside:
+            accuracy = sum(int(guess[j] == labels[j]) for j in inside) / len(inside)
+            gap += len(inside) / 200 * abs(accuracy - sum(confidence[j].item() for j in inside) / len(inside))
+    assert calibration_error(logits, labels) == pytest.approx(gap, abs=1e-9)
+
+
+def test_sure_and_right_has_no_calibration_error():
+    logits = 100 * torch.eye(6)
+    assert calibration_error(logits, torch.arange(6)) == pytest.approx(0, abs=1e-9)
+    assert calibration_error(logits, (torch.arange(6) + 1) % 6) == pytest.approx(1, abs=1e-9)
+
+
+def clusters(count=90, dim=7, classes=3, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % classes
+    centres = torch.randn(classes, dim, generator=generator)
+    return centres[labels] + 1.5 * torch.randn(count, dim, generator=generator) + 2, labels
+
+
+def slow_table2(passes, labels, classes, seed):
+    """The draft's Table 2 written with PyTorch's own layer, optimizer and schedule."""
+    layer = torch.nn.Linear(passes[0].shape[1], classes)
+    start = torch.from_numpy(initial_weights(classes, passes[0].shape[1], seed))
+    layer.weight.data.copy_(start[:, :-1])
+    layer.bias.data.copy_(start[:, -1])
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9, weight_decay=0)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [60, 75, 90], gamma=0.2)
+    for epoch in range(1, 101):
+        order = epoch_order(len(labels), seed, epoch).tolist()
+        for first in range(0, len(order), 256):
+            batch = order[first:first + 256]
+            loss = torch.nn.functional.cross_entropy(layer(passes[(epoch - 1) % len(passes)][batch]), labels[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        schedule.step()
+    return layer
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_the_table_2_probe_is_its_slow_reference(number):
+    labels = clusters(600)[1]
+    passes = [clusters(600, seed=s)[0] for s in range(number)]
+    fast, slow = sgd_probe(passes, labels, 3, Protocol(seed=5)), slow_table2(passes, labels, 3, 5)
+    torch.testing.assert_close(fast.weight, slow.weight.detach(), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(fast.bias, slow.bias.detach(), rtol=1e-3, atol=1e-4)
+    assert scores(fast(passes[0]), labels)["top1"] == scores(slow(passes[0]), labels)["top1"] > 0.5
+
+
+def test_the_sgd_probe_depends_on_its_seed_alone():
+    x, labels = clusters()
+    torch.manual_seed(7)
+    before, threads = torch.random.get_rng_state(), torch.get_num_threads()
+    one, same, other = (sgd_probe([x], labels, 3, Protocol(seed=s, probe_epochs=3)) for s in (1, 1, 2))
+    assert torch.equal(one.weight, same.weight) and not torch.equal(one.weight, other.weight)
+    assert torch.equal(before, torch.random.get_rng_state()) and torch.get_num_threads() == threads
+
+
+def test_weight_decay_is_that_of_sgd():
+    x, labels = clusters(40)
+    protocol = Protocol(probe_epochs=1, probe_weight_decay=0.3, probe_batch_size=40)
+    start = torch.from_numpy(initial_weights(3, 7, 0)).requires_grad_()
+    torch.nn.functional.cross_entropy(x @ start[:, :-1].T + start[:, -1], labels).backward()
+    expected = start.detach() - 0.1 * (start.grad + 0.3 * start.detach())
+    found = sgd_probe([x], labels, 3, protocol)
+    torch.testing.assert_close(torch.cat([found.weight, found.bias[:, None]], 1), expected)
+
+
+def test_a_probe_that_diverges_says_so():
+    x, labels = clusters()
+    with pytest.raises(NonFiniteLossError, match="Lower probe_lr"):
+        sgd_probe([x * 1e30], labels, 3, Protocol(probe_lr=1e6, probe_epochs=3))
+
+
+def correlated(count, dim=24, classes=5, seed=0):
+    """Standardised features with a spectrum that falls over three decades, as a trained encoder's does."""
+    generator = torch.Generator().manual_seed(seed)
+    turn = torch.linalg.qr(torch.randn(dim, dim, generator=generator))[0]
+    x = torch.randn(count, dim, generator=generator) * torch.logspace(0, -3, dim) @ turn
+    x = (x - x.mean(0)) / x.std(0, correction=0)
+    score = x @ torch.randn(dim, classes, generator=generator) * 0.7 + 2 * torch.randn(count, classes,
+                                                                                        generator=generator)
+    return x, score.argmax(1)
+
+
+@pytest.mark.parametrize("l2", [1e-1, 1e-3, 1e-5])
+def test_logistic_regression_is_that_of_scikit_learn(l2):
+    from sklearn.linear_model import LogisticRegression
+    x, labels = correlated(3000)
+    train, test = slice(0, 2000), slice(2000, 3000)
+    theirs = LogisticRegression(C=1 / (l2 * 2000), tol=1e-8, max_iter=10_000)
+    theirs.fit(x[train].double().numpy(), labels[train].numpy())
+    fit = fit_logistic(x[train], labels[train], 5, l2)
+    accuracy = (linear(fit)(x[test]).argmax(1) == labels[test]).double().mean().item()
+    assert fit.converged and accuracy == pytest.approx(theirs.score(x[test].double(), labels[test]), abs=5e-4)
+    exact = linear(fit_logistic(x[train].double(), labels[train], 5, l2, tolerance=1e-8))
+    np.testing.assert_allclose(exact.weight, theirs.coef_, atol=1e-3 * np.abs(theirs.coef_).max())
+    np.testing.assert_allclose(exact.bias, theirs.intercept_, atol=1e-3)
+
+
+def linear(fit):
+    return Linear(fit.theta[:, :-1], fit.theta[:, -1])
+
+
+def test_a_fit_ends_where_rounding_begins():
+    x, labels = correlated(500)
+    fit = fit_logistic(x, labels, 5, 1e-3, tolerance=1e-12)
+    assert not fit.converged and fit.steps < 100
+
+
+@given(st.integers(0, 20), st.sampled_from([1e-4, 1e-1]))
+def test_the_gradient_is_that_of_the_objective(seed, l2):
+    x, labels = clusters(30, seed=seed)
+    theta = torch.randn(3, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).requires_grad_()
+    loss = torch.nn.functional.cross_entropy(x.double() @ theta[:, :-1].T + theta[:, -1], labels)
+    loss = loss + l2 / 2 * theta[:, :-1].square().sum()
+    loss.backward()
+    value, gradient = Objective(x.double(), labels, l2)(theta.detach())
+    assert value == pytest.approx(loss.item(), rel=1e-9)
+    torch.testing.assert_close(gradient, theta.grad)
+
+
+def test_the_preconditioner_and_the_warm_start_save_steps():
+    x, labels = correlated(2000)
+    cold = fit_logistic(x, labels, 5, 1e-4)
+    warm = fit_logistic(x, labels, 5, 1e-4, start=fit_logistic(x, labels, 5, 2e-4).theta)
+    plain = fit_logistic(x, labels, 5, 1e-4, curvature=(torch.ones(24), torch.eye(24)))
+    assert cold.converged and warm.steps < cold.steps < plain.steps / 2
+
+
+def test_a_fit_cut_short_does_not_count_as_converged():
+    x, labels = correlated(500)
+    fit = fit_logistic(x, labels, 5, 1e-4, max_steps=2)
+    assert fit.steps == 2 and not fit.converged
+
+
+def test_the_lbfgs_probe_undoes_its_standardisation():
+    x, labels = clusters(600)
+    x = torch.cat([x * torch.logspace(-3, 3, 7), torch.full((600, 1), 4.0)], 1)  # the last feature never varies
+    classifier, about = lbfgs_probe(x, labels, 3, seed=0)
+    standard = (x[:, :7] - x[:, :7].mean(0)) / x[:, :7].std(0, correction=0)
+    again, _ = lbfgs_probe(standard, labels, 3, seed=0)
+    torch.testing.assert_close(classifier(x), again(standard), rtol=1e-3, atol=1e-3)
+    assert about["converged"] and about["held_out"] == 120 and (classifier.weight[:, 7] == 0).all()
+
+
+def test_l2_is_chosen_by_held_out_images():
+    """Noise of 200 dimensions on 60 images: weak L2 learns it by heart."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(60) % 2
+    x = torch.cat([labels[:, None] + 0.8 * torch.randn(60, 1, generator=generator),
+                   torch.randn(60, 200, generator=generator)], 1)
+    assert lbfgs_probe(x, labels, 2, seed=0)[1]["l2"] >= 0.1
+
+
+def test_classes_without_images_are_never_answered():
+    x, labels = clusters(60)
+    classifier, _ = lbfgs_probe(x, labels * 2, 6, seed=0)  # classes 0, 2 and 4 occur
+    logits = classifier(x)
+    assert torch.isneginf(logits[:, 1::2]).all() and torch.isfinite(logits[:, ::2]).all()
+    assert 0 <= scores(logits, labels * 2)["calibration_error"] <= 1
+
+
+def test_one_image_a_class_leaves_nothing_to_hold_out():
+    x, _ = clusters(3)
+    _, about = lbfgs_probe(x, torch.arange(3), 3, seed=0)
+    assert about["l2"] == pytest.approx(1 / 3) and about["held_out"] == 0
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=60), st.integers(0, 9))
+def test_held_out_rows_leave_every_class_an_image(labels, seed):
+    labels = torch.tensor(labels)
+    rows = held_out_rows(labels, 0.2, Key(seed, "test"))
+    assert rows.tolist() == sorted(set(rows.tolist()))
+    for k in labels.unique():
+        size, held = int((labels == k).sum()), int((labels[rows] == k).sum())
+        assert held == (0 if size == 1 else max(1, int(size * 0.2 + 0.5)))
+
+
+@pytest.mark.parametrize(("fraction", "seed"), [(0.25, 0), (0.5, 3), (1.0, 1)])
+def test_labelled_rows_are_those_of_fine_tuning(few_images, fraction, seed):
+    rows = labelled_rows(few_images.labels, few_images.classes, fraction, seed)
+    assert torch.equal(few_images.pixels[rows], data.label_subset(few_images, fraction, seed).pixels)
+
+
+def test_classes_too_small_for_a_fraction_are_named(few_images):
+    with pytest.raises(DataError, match=r"few_label_fractions 0.1: .* a \(4\), b \(4\), c \(4\). Choose a larger"):
+        labelled_rows(few_images.labels, few_images.classes, 0.1, 0)

@@ -31,6 +31,7 @@ FLOORS = (
     {"params", "projection", "attention"},
     {"train", "grid", "plots"},
     {"explorers"},
+    {"__main__"},  # what `python -m mixlab.<part>` runs: it reads parameters, and nothing can import it
 )
 FLOOR_OF = {part: number for number, parts in enumerate(FLOORS) for part in parts}
 
@@ -61,6 +62,8 @@ def tree(file):
 
 def part_of(file):
     """``mixlab/losses.py`` and ``mixlab/losses/regions.py`` are both of ``losses``; the package's own is of ''."""
+    if file.name == "__main__.py":
+        return "__main__"
     name = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
     return "" if name == "__init__" else name
 

@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 
 from mixlab.errors import ParamError, problem
-from mixlab.evaluate.features import features
+from mixlab.evaluate.encoding import features
 
-CHUNK = 512
+CHUNK = 512  # queries compared with the bank at a time
 
 
 @torch.inference_mode()

@@ -6,8 +6,9 @@ One layer of configuration: the parameters cell of a notebook, overridden by ``p
 from mixlab.params.base import Params, allowed
 from mixlab.params.build import build, build_method, build_mixer, build_recipes, identity, load_splits
 from mixlab.params.compare import Compare
+from mixlab.params.linear_eval import LinearEval
 from mixlab.params.mixers import Mixers
 from mixlab.params.pretrain import Pretrain
 
-__all__ = ["Compare", "Mixers", "Params", "Pretrain", "allowed", "build", "build_method", "build_mixer", "build_recipes",
-           "identity", "load_splits"]
+__all__ = ["Compare", "LinearEval", "Mixers", "Params", "Pretrain", "allowed", "build", "build_method", "build_mixer",
+           "build_recipes", "identity", "load_splits"]

@@ -40,7 +40,7 @@ def mixtures(params, images=6):
     for row, ax in enumerate(axes):
         for column, pictures in zip((0, 1, 3), columns, strict=True):
             ax[column].imshow(pictures[row])
-        ax[2].imshow(mixed.mask[row, 0], cmap="cividis", vmin=0, vmax=1)
+        ax[2].imshow(mixed.mask[row, 0].numpy(), cmap="cividis", vmin=0, vmax=1)
         names = [_class(shown, i) for i in (row, int(mixed.partner[row]))]
         _soft_label(ax[4], names, float(mixed.lam[row]))
     titles = ("view 1", "partner, view 2", "mask (share of view 1)", "mixture", "soft label")
@@ -61,7 +61,7 @@ def similarities(params, images=48):
     soft = draw.targets(shown.labels, len(shown.classes))
     figure, axes = plt.subplots(1, 2, figsize=(9, 4.2), layout="constrained")
     for ax, rows, title in zip(axes, (plain, soft), ("labels of single images", "labels of mixtures"), strict=True):
-        image = ax.imshow(phi(rows, kind), cmap="cividis", vmin=0, vmax=1)
+        image = ax.imshow(phi(rows, kind).numpy(), cmap="cividis", vmin=0, vmax=1)
         ax.set(title=title, xlabel="image, sorted by class of the first", ylabel="image")
     figure.colorbar(image, ax=axes, label=f"label similarity ({kind})", shrink=0.85)
     return figure

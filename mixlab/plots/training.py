@@ -5,14 +5,14 @@ import html
 import matplotlib.pyplot as plt
 from matplotlib.colors import to_rgb
 
-from mixlab.plots.style import COLOURS
+from mixlab.plots.style import COLOURS, verbatim
 
 
 def curves(runs):
     """Loss and kNN accuracy by epoch, a line per run; a dotted line marks each run's untrained encoder."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     for run, colour in zip(runs, _cycle(len(runs)), strict=True):
-        draw_curves(left, right, run.history(), colour, run.name if len(runs) > 1 else None)
+        draw_curves(left, right, run.history(), colour, verbatim(run.name) if len(runs) > 1 else None)
     if len(runs) > 1:
         figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", fontsize=8)
     return figure

@@ -108,16 +108,22 @@ class Features:
         """Labels int64 (N,) of ``part`` on the encoder's device."""
         return self.images[part].labels.to(self.encoder.mean.device)
 
-    def count(self, pixels):
-        """Features (N, D) of other images, counted but not kept."""
+    def of_pixels(self, pixels, layer="encoder"):
+        """Features (N, D) of other images, uint8 (N, H, W, 3); counted, but not kept."""
         self.encodings += len(pixels)
-        return features(self.encoder, pixels, self.precision)
+        h = features(self.encoder, pixels, self.precision)
+        return h if layer == "encoder" else self._projected(h)
 
     def _layer(self, name, layer, compute):
         if name not in self._kept:
             self._kept[name] = compute()
             self.encodings += len(self._kept[name])
-        if layer == "projection" and (*name, layer) not in self._kept:
-            with torch.no_grad(), _evaluating(self.projector):
-                self._kept[*name, layer] = self.projector(self._kept[name])
-        return self._kept[(*name, layer) if layer == "projection" else name]
+        if layer == "encoder":
+            return self._kept[name]
+        if (*name, layer) not in self._kept:
+            self._kept[*name, layer] = self._projected(self._kept[name])
+        return self._kept[*name, layer]
+
+    def _projected(self, h):
+        with torch.no_grad(), _evaluating(self.projector):
+            return self.projector(h)

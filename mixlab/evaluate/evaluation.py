@@ -1,0 +1,214 @@
+"""One run evaluated by one protocol: kNN, probes, few labels, robustness and geometry on features computed once."""
+
+import io
+import time
+
+import numpy as np
+import torch
+
+from mixlab import runs
+from mixlab.errors import CheckpointError, DataError, ParamError, problem
+from mixlab.evaluate.corruptions import robustness
+from mixlab.evaluate.encoding import Features
+from mixlab.evaluate.geometry import geometry
+from mixlab.evaluate.knn import knn_predict
+from mixlab.evaluate.probes import few_labels, fit_probes, labelled_rows, score_probe
+from mixlab.evaluate.protocol import DEFAULT_FRACTIONS, Protocol
+from mixlab.evaluate.scoring import scores
+from mixlab.evaluate.sgd import Linear
+from mixlab.evaluate.subjects import check_run, file_names, is_own, load_images
+from mixlab.files import read_json, sha256, write, write_json
+
+PREDICTING = ("lbfgs", "sgd_augmented", "sgd")  # the first of these that was fitted gives the stored predictions
+CONTROL = "cross_entropy"  # the method whose head is a classifier, not a projector
+HALF_MAX = 65504  # the largest float16
+
+
+def evaluate(run, protocol=None, log=print):
+    """Evaluates a finished run and stores the result in its directory.
+
+    Writes ``embeddings.npz`` and then ``linear_eval.json`` (``linear_eval-<dataset>.json`` for transfer). The same
+    evaluation by the same code is not made twice: it is read back, unless ``protocol.fresh``.
+
+    Args:
+        run: a ``Run``.
+        protocol: a ``Protocol``; None for its defaults.
+        log: called with each line of text.
+    Returns:
+        what ``linear_eval.json`` holds. Accuracies are fractions.
+    Raises:
+        CheckpointError: an unfinished or damaged run, or one of another release of mixlab.
+        DataError: no labels, other images than the run was trained on, classes too small for a fraction.
+        ParamError: k larger than the bank; a layer that the run has not.
+    """
+    protocol = protocol or Protocol()
+    marks, images = check_run(run, protocol), load_images(run, protocol)
+    fractions, left_out = _fractions(protocol, images["train"])
+    identity = _identity(run, protocol, images)
+    stored = None if protocol.fresh else _stored(run, protocol, identity)
+    if stored is not None:
+        log(f"{run.name} is evaluated already; fresh: true evaluates it again.")
+        return stored
+    for mark in marks + left_out:
+        log(f"Note: {run.name}: {mark}.")
+    record, arrays = _measure(run, protocol, images, fractions, log)
+    return _store(run, protocol, {"status": "ok", **identity, "marks": marks, "left_out": left_out, **record}, arrays)
+
+
+def evaluate_all(chosen, protocol=None, log=print):
+    """Evaluates a list of runs, the cheap refusals of all of them first; returns their records in order."""
+    problems = []
+    for run in chosen:
+        try:
+            check_run(run, protocol or Protocol())
+        except CheckpointError as error:
+            problems.append(str(error))
+    if problems:
+        raise CheckpointError("\n".join(problems))
+    return [evaluate(run, protocol, log) for run in chosen]
+
+
+def _fractions(protocol, train):
+    """The fractions of labels to measure, and sentences about the default ones that the images do not allow."""
+    asked = protocol.few_label_fractions
+    fractions, left_out = [], []
+    for fraction in DEFAULT_FRACTIONS if asked == "auto" else asked:
+        try:
+            labelled_rows(train.labels, train.classes, fraction, protocol.seed)
+            fractions.append(fraction)
+        except DataError as error:
+            if asked != "auto":
+                raise
+            left_out.append(str(error).removesuffix("."))
+    return fractions, left_out
+
+
+def _identity(run, protocol, images):
+    """What the evaluation is of and by which code: equal identities have equal numbers."""
+    values, result = run.params(), run.result()
+    about = {name: values[name] for name in ("method", "mixer", "encoder", "epochs", "seed", "batch_size")}
+    return {"run": run.name, **about, "trained_on": values["dataset"],
+            "dataset": values["dataset"] if is_own(run, protocol) else protocol.dataset,
+            "transfer": not is_own(run, protocol), "classes": list(images["train"].classes),
+            **{f"{part}_images": len(images.get(part, ())) for part in ("train", "val", "test")},
+            "data_checksum": {part: images[part].checksum for part in ("train", "test")},
+            "protocol": protocol.record(), "encoder_sha256": result["encoder_sha256"],
+            "trained_by": result["versions"]["mixlab"], "versions": runs.versions()}
+
+
+def _stored(run, protocol, identity):
+    """The stored record of exactly this evaluation, its embeddings whole; or None."""
+    record_name, embeddings_name = file_names(run, protocol)
+    try:
+        record = read_json(run.path / record_name)
+        whole = sha256(run.path / embeddings_name) == record.get("embeddings_sha256")
+    except (FileNotFoundError, CheckpointError):
+        return None
+    same = all(record.get(name) == value for name, value in identity.items())
+    return record if record.get("status") == "ok" and same and whole else None
+
+
+def _measure(run, protocol, images, fractions, log):
+    """The numbers, and the arrays of ``embeddings.npz``."""
+    started = time.monotonic()
+    found, own_head = _features(run, protocol, images)
+    encoding_seconds = _encode(found)
+    log(f"{run.name}: {found.encodings:,} images encoded in {encoding_seconds:.1f} s.")
+    knn, answers = _knn(found, protocol, log)
+    probes = fit_probes(found, protocol)
+    rows = [_said(score_probe(probe, found), log) for probe in probes]
+    predicting = _predicting(probes)
+    record = {
+        "knn": knn, "probes": rows, "predictions_of": predicting and predicting.name,
+        "predictions_layer": predicting and predicting.layer, "own_head": _own_head(own_head, found),
+        "few_labels": [few_labels(found, fraction, protocol) for fraction in fractions],
+        "robustness": robustness(found, predicting, protocol) if protocol.robustness and predicting else [],
+        "geometry": {layer: geometry(found, layer) for layer in protocol.scored(found.layers) if protocol.geometry},
+        "device": runs.device_name(torch.device(protocol.device)), "threads": torch.get_num_threads(),
+        "encodings": found.encodings, "encoding_seconds": encoding_seconds, "seconds": time.monotonic() - started}
+    return record, _arrays(found, answers, predicting)
+
+
+def _features(run, protocol, images):
+    """``Features`` of the run, and the control's own classifier (None for methods that have a projector)."""
+    control = run.params()["method"] == CONTROL
+    if control and "encoder" not in protocol.layers:
+        raise ParamError(problem("layers", f"with encoder, because {run.name} has no projector", protocol.layers,
+                                 "Add encoder"))
+    encoder, head = (load(run, protocol.device) for load in (runs.load_encoder, runs.load_head))
+    found = Features(encoder, images, None if control else head, precision=protocol.precision, seed=protocol.seed)
+    return found, Linear(head.weight, head.bias) if control and is_own(run, protocol) else None
+
+
+def _own_head(classifier, found):
+    return None if classifier is None else scores(classifier(found.of("test")), found.labels("test"))
+
+
+def _encode(found):
+    """Encodes all unaugmented images, so that no later clock counts it; returns the seconds it took."""
+    started = time.monotonic()
+    for part in found.images:
+        for layer in found.layers:
+            found.of(part, layer)
+    return time.monotonic() - started
+
+
+def _knn(found, protocol, log):
+    """Rows of weighted kNN on every layer, and the answers (N,) of the first."""
+    rows, first = [], None
+    for layer in protocol.scored(found.layers):
+        for k in protocol.k_for(len(found.images["train"])):
+            started = time.monotonic()
+            tops, answers = _knn_tops(found, layer, k, protocol.knn_temperature)
+            first = answers if first is None else first
+            row = {"layer": layer, "k": k, "temperature": protocol.knn_temperature, "top1": tops["test"],
+                   "val_top1": tops.get("val"), "seconds": time.monotonic() - started}
+            rows.append(_said(row, log))
+    return rows, first
+
+
+def _knn_tops(found, layer, k, temperature):
+    """Top-1 of the validation and test images, and the answers on the test images."""
+    tops, classes = {}, len(found.images["train"].classes)
+    for part in [p for p in ("val", "test") if p in found.images]:
+        answers = knn_predict(found.of("train", layer), found.labels("train"), found.of(part, layer), classes, k,
+                              temperature)
+        tops[part] = (answers == found.labels(part)).double().mean().item()
+    return tops, answers
+
+
+def _said(row, log):
+    """Logs a row of kNN or of a probe, and returns it."""
+    what = f"probe {row['probe']}" if "probe" in row else f"kNN, k {row['k']}"
+    log(f"  {row['layer']:<10} {what:<20} {100 * row['top1']:5.1f} %  {row['seconds']:.1f} s")
+    if row.get("converged") is False:
+        log(f"  Note: its fit stopped after {row['steps']} steps before it converged.")
+    return row
+
+
+def _predicting(probes):
+    """The probe whose answers are stored, on the first layer; None without probes."""
+    order = sorted(probes, key=lambda probe: PREDICTING.index(probe.name))
+    return next((probe for probe in order if probe.layer == probes[0].layer), None)
+
+
+def _arrays(found, knn_answers, predicting):
+    """What ``embeddings.npz`` holds: float16 test features of every layer, labels, answers and class names."""
+    arrays = {layer: found.of("test", layer).clamp(-HALF_MAX, HALF_MAX).half() for layer in found.layers}
+    arrays |= {"labels": found.labels("test"), "knn_predictions": knn_answers}
+    if predicting:
+        arrays["predictions"] = predicting.classifier(found.of("test", predicting.layer)).argmax(1)
+    arrays = {name: values.cpu().numpy() for name, values in arrays.items()}
+    return arrays | {"classes": np.array(found.images["test"].classes)}
+
+
+def _store(run, protocol, record, arrays):
+    """Writes the embeddings, then the record that vouches for them, and returns it as read back."""
+    record_name, embeddings_name = file_names(run, protocol)
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    content = buffer.getvalue()
+    with runs.locked(run):
+        write(run.path / embeddings_name, content)
+        write_json(run.path / record_name, {**record, "embeddings_sha256": sha256(content)})
+    return read_json(run.path / record_name)

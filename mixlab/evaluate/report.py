@@ -1,0 +1,109 @@
+"""One tidy table of every evaluation below a folder of runs, rebuilt from the run directories."""
+
+import csv
+import io
+from pathlib import Path
+
+from mixlab import runs
+from mixlab.errors import CheckpointError
+from mixlab.files import read_json, write
+
+COLUMNS = ("run", "method", "mixer", "encoder", "trained_on", "dataset", "transfer", "epochs", "batch_size", "seed",
+           "evaluation", "layer", "protocol", "top1", "top1_std", "top5", "calibration_error", "val_top1", "draws",
+           "alignment", "uniformity", "tolerance", "effective_rank", "dim", "within_between", "collapse",
+           "train_images", "test_images", "train_checksum", "test_checksum", "trained_by", "evaluated_by", "device",
+           "seconds", "marks")
+MEASURES = ("alignment", "uniformity", "tolerance", "effective_rank", "dim", "within_between", "collapse")
+SHARED = ("run", "method", "mixer", "encoder", "trained_on", "dataset", "transfer", "epochs", "batch_size", "seed",
+          "train_images", "test_images", "trained_by", "device")
+
+
+def collect(runs_dir):
+    """Rows (dicts with the names ``COLUMNS``) of all stored evaluations: one per run, evaluation and layer.
+
+    Accuracies are fractions; what does not apply is None. Sorted by run, then in the order of the evaluation.
+    Raises:
+        CheckpointError: a record that is damaged or of another mixlab, by name.
+    """
+    rows = []
+    for run in sorted(runs.list_runs(runs_dir), key=lambda run: run.name):
+        for file in sorted(run.path.glob("linear_eval*.json")):
+            rows += _rows(file)
+    return rows
+
+
+def _rows(file):
+    record = read_json(file)
+    try:
+        return [_filled(row, record) for row in _evaluations(record)]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{file}: is not an evaluation by this mixlab ({error!r}). Delete it, or evaluate the "
+                              "run again.") from error
+
+
+def write_report(runs_dir, path):
+    """Writes ``collect(runs_dir)`` to ``path`` as CSV with a header; returns the number of rows."""
+    rows, text, path = collect(runs_dir), io.StringIO(), Path(path)
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path, text.getvalue())
+    return len(rows)
+
+
+def _filled(row, record):
+    shared = {name: record[name] for name in SHARED}
+    shared |= {"train_checksum": record["data_checksum"]["train"], "test_checksum": record["data_checksum"]["test"],
+               "evaluated_by": record["versions"]["mixlab"], "marks": "; ".join(record["marks"])}
+    return dict.fromkeys(COLUMNS) | shared | row
+
+
+def _evaluations(record):
+    """The rows of one record, without what they share."""
+    yield from (_knn(row) for row in record["knn"])
+    yield from (_probe(row, record["protocol"]) for row in record["probes"])
+    if record["own_head"]:
+        yield {"evaluation": "own head", "layer": "classifier", "protocol": "the classifier of the run itself",
+               **_taken(record["own_head"], "top1", "top5", "calibration_error")}
+    yield from (_few(row) for row in record["few_labels"])
+    yield from (_corrupted(row, record) for row in record["robustness"])
+    for layer, measures in record["geometry"].items():
+        yield {"evaluation": "geometry", "layer": layer, "protocol": "test images; alignment of contrastive views",
+               **_taken(measures, *MEASURES)}
+
+
+def _taken(row, *names):
+    return {name: row[name] for name in names}
+
+
+def _knn(row):
+    return {"evaluation": f"knn {row['k']}", "protocol": f"weighted cosine kNN, temperature {row['temperature']}",
+            **_taken(row, "layer", "top1", "val_top1", "seconds")}
+
+
+def _probe(row, protocol):
+    return {"evaluation": f"probe {row['probe']}", "protocol": _rule(row, protocol),
+            **_taken(row, "layer", "top1", "top5", "calibration_error", "val_top1", "seconds")}
+
+
+def _rule(row, protocol):
+    """The rule of a probe in words."""
+    if row["probe"] == "lbfgs":
+        return f"logistic regression to convergence, standardised features, l2 {row['l2']:.2g} by held-out images"
+    p = protocol
+    decay = ", ".join(str(epoch) for epoch in p["probe_lr_decay_epochs"])
+    images = f"{row['passes']} crop+flip passes" if row["passes"] else "unaugmented"
+    return (f"SGD momentum {p['probe_momentum']}, {p['probe_epochs']} epochs, batch {p['probe_batch_size']}, lr "
+            f"{p['probe_lr']} x {p['probe_lr_decay_rate']} after {decay or 'none'}, weight decay "
+            f"{p['probe_weight_decay']}, {images}, last epoch")
+
+
+def _few(row):
+    return {"evaluation": f"few labels {row['fraction']:g}", "top1": row["mean"], "top1_std": row["std"],
+            "protocol": f"probe lbfgs on {row['images']} images", **_taken(row, "layer", "draws", "seconds")}
+
+
+def _corrupted(row, record):
+    return {"evaluation": f"{row['corruption']} {row['severity']}", "layer": record["predictions_layer"],
+            "top1": row["top1"], "protocol": f"probe {record['predictions_of']} on {row['images']} corrupted images"}

@@ -1,0 +1,110 @@
+"""What is evaluated, on which images; and what is refused before any work."""
+
+from fnmatch import fnmatchcase
+
+from mixlab import __version__, data, runs
+from mixlab.errors import CheckpointError, DataError, ParamError, problem
+from mixlab.files import safe_name
+
+
+def select_runs(names, runs_dir, log=print):
+    """The runs that ``names`` (one text, or a list) mean: each ``latest``, a name, a path, or a glob over names.
+
+    A glob takes the finished runs it matches and says which others it leaves out; it must match a finished one.
+    Returns:
+        list of ``Run``, each once, in the order asked; those of one glob by name.
+    Raises:
+        ParamError: nothing is meant by a name.
+    """
+    found = []
+    for name in [names] if isinstance(names, str) else names:
+        found += _glob(name, runs_dir, log) if any(c in name for c in "*?[") else [runs.find(name, runs_dir)]
+    return list({run.path.resolve(): run for run in found}.values())
+
+
+def _glob(pattern, runs_dir, log):
+    matching = [run for run in runs.list_runs(runs_dir) if fnmatchcase(run.name, pattern)]
+    finished = [run for run in matching if run.finished()]
+    for run in matching:
+        if run not in finished:
+            log(f"Left out: {run.name} is {run.state()}.")
+    if not finished:
+        raise ParamError(problem("run", f"a pattern that a finished run below {runs_dir} matches", pattern,
+                                 f"It matches {len(matching)} runs, none of them finished"))
+    return sorted(finished, key=lambda run: run.name)
+
+
+def check_run(run, protocol):
+    """Marks (a list of sentences) that an evaluation of ``run`` must carry.
+
+    Code of the same release but other source is marked; another release is refused, or marked where
+    ``allow_other_version`` asks for it.
+    Raises:
+        CheckpointError: an unfinished run, or one of another release.
+    """
+    if not run.finished():
+        raise CheckpointError(f"{run.path}: is {run.state()}, not finished. Start it again to finish it.")
+    made_by, code = run.result()["versions"]["mixlab"], runs.code_version()
+    if made_by.split("+")[0] != __version__ and not protocol.allow_other_version:
+        raise CheckpointError(f"{run.path}: was made by mixlab {made_by}, and this is {code}. "
+                              "Use that mixlab, or set allow_other_version: true to evaluate and mark it.")
+    return [f"trained by mixlab {made_by}, evaluated by {code}"] if made_by != code else []
+
+
+def load_images(run, protocol):
+    """The labelled images to evaluate ``run`` on: ``{"train", "test"}``, and ``"val"`` where the run held some out.
+
+    Of its own data set these are the images the run trained on, all with their labels, and its validation split; of
+    another one all training images (``train_size`` of them if that is given).
+    Raises:
+        DataError: images without labels, of one class only, or with another checksum than the run's.
+        ParamError, DataError: as ``data.load``; k larger than the bank.
+    """
+    values = run.params()
+    own = is_own(run, protocol)
+    name = values["dataset"] if own else protocol.dataset
+    train, test = (data.load(name, split=split, **_place(name, values, protocol)) for split in ("train", "test"))
+    _check_labels(name, train, test)
+    if own:
+        _check_checksum(run, train)
+    train, val = data.split_validation(train, values["val_fraction"] if own else 0, values["seed"])
+    size = values["train_size"] if own and protocol.train_size == "auto" else protocol.train_size
+    if size != "auto":
+        train = data.take(train, size, values["seed"], "train_size")
+    protocol.k_for(len(train))
+    return {"train": train, **({"val": val} if val else {}), "test": test}
+
+
+def is_own(run, protocol):
+    """Whether the protocol's data set is the one that the run trained on."""
+    return protocol.dataset in ("auto", run.params()["dataset"])
+
+
+def file_names(run, protocol):
+    """Names of the record and of the embeddings inside the run's directory; transfer names its data set."""
+    suffix = "" if is_own(run, protocol) else f"-{safe_name(protocol.dataset)}"
+    return f"linear_eval{suffix}.json", f"embeddings{suffix}.npz"
+
+
+def _place(name, values, protocol):
+    folder = name.startswith("folder:")
+    data_dir = values["data_dir"] if protocol.data_dir == "auto" else protocol.data_dir
+    return {"data_dir": None if data_dir == "auto" else data_dir,
+            "image_size": values["image_size"] if folder else None,
+            "skip_broken": folder and (protocol.skip_broken or values["skip_broken"])}
+
+
+def _check_labels(name, train, test):
+    if train.labels is None or test.labels is None:
+        raise DataError(problem("dataset", "labelled images, because an evaluation compares classes", name,
+                                "Sort the images into class folders, or name another data set"))
+    if len(train.classes) < 2:
+        raise DataError(problem("dataset", "at least two classes", train.classes, "Add classes"))
+
+
+def _check_checksum(run, train):
+    trained_on = run.result()["data_checksum"]
+    if train.checksum != trained_on:
+        raise DataError(problem(
+            "data_checksum", f"{trained_on[:12]}..., that of the images {run.name} was trained on", train.checksum,
+            "Put those images back, set data_dir to where they are, or name the new ones as another dataset"))

@@ -1,0 +1,354 @@
+"""Pictures: every one is made, of any data; labels are shown as they are; notebooks of results run from end to end."""
+
+import ast
+import json
+import warnings
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from fake_results import fake_run
+from PIL import Image
+
+from mixlab import explorers, plots
+from mixlab.errors import DataError
+from mixlab.params import LinearEval, Mixers, Pretrain
+from mixlab.plots.evaluated import by_setting, measures
+from mixlab.runs import Run
+from mixlab.train import train
+
+ROOT = Path(__file__).parents[1]
+HOSTILE = "a$b$ <script>"  # as a formula and as HTML this is a mistake
+BLANK = 1500  # bytes of a PNG with hardly anything on it
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def drawn(figure):
+    """The figure as PNG, made without a warning; fails where nothing is on it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        content = plots.png(figure)
+    assert len(content) > BLANK
+    return content
+
+
+def texts(figure):
+    return [t.get_text() for t in figure.findobj(plt.Text)]
+
+
+# --- images
+
+
+def folder_of(path, names):
+    """A data set of tiny noise images, some in each of ``names`` (or without labels)."""
+    draw = np.random.Generator(np.random.Philox(0))
+    for split in ("train", "test"):
+        for name in names or [""]:
+            (path / split / name).mkdir(parents=True, exist_ok=True)
+            for i in range(4):
+                pixels = draw.integers(0, 256, size=(8, 8, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(path / split / name / f"{i}.png")
+    return f"folder:{path}"
+
+
+@pytest.fixture(scope="module")
+def hostile_folder(tmp_path_factory):
+    return folder_of(tmp_path_factory.mktemp("hostile"), ("a$b$ script", "_c^{", "plain"))
+
+
+@pytest.fixture(scope="module")
+def unlabelled_folder(tmp_path_factory):
+    return folder_of(tmp_path_factory.mktemp("unlabelled"), ())
+
+
+OF_IMAGES = {"views": plots.views, "mixtures": plots.mixtures, "gallery": plots.gallery,
+             "similarities": plots.similarities}
+
+
+@pytest.mark.parametrize("picture", OF_IMAGES.values(), ids=OF_IMAGES)
+@pytest.mark.parametrize("make", [Mixers, Pretrain])
+def test_pictures_of_images(picture, make):
+    mixer = {"mixer": "resizemix"} if make is Mixers else {"mixer": "none", "method": "supcon"}
+    drawn(picture(make.check(**mixer)))
+
+
+def test_shares_of_a_mixer():
+    drawn(plots.shares(Mixers.check(mixer="mixup", alpha=0.3), draws=50))
+
+
+@pytest.mark.parametrize("name", ["views", "mixtures", "gallery"])
+def test_class_names_are_shown_as_they_are(name, hostile_folder):
+    params = Mixers.check(dataset=hostile_folder, image_size=8, mixer="mixup")
+    figure = OF_IMAGES[name](params)
+    drawn(figure)
+    assert any(r"a\$b\$ script" in text for text in texts(figure))
+
+
+@pytest.mark.parametrize("name", ["views", "gallery"])
+def test_images_without_labels(name, unlabelled_folder):
+    drawn(OF_IMAGES[name](Pretrain.check(dataset=unlabelled_folder, image_size=8, method="simclr", mixer="mixup",
+                                         train_size=4, batch_size=4), **({"images": 4} if name == "views" else {})))
+
+
+# --- training
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """Two finished runs with names that would be formulas and tags."""
+    rows = [{"epoch": 0, "loss": None, "knn_top1": 0.2}, {"epoch": 1, "loss": 5.0},
+            {"epoch": 2, "loss": 4.0, "knn_top1": 0.3}]
+    found = []
+    for name in (HOSTILE, "x_$_|"):
+        run = tmp_path / name
+        run.mkdir()
+        (run / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (run / "params.json").write_text(json.dumps(Pretrain().resolved() | {"dataset": f"folder:{HOSTILE}"}))
+        (run / "result.json").write_text(json.dumps({
+            "status": "ok", "knn_split": "test", "knn_k": 5, "knn_top1": 0.3, "knn_top1_untrained": None,
+            "train_images": 9, "seconds": 1.0, "device": "cpu", "threads": 1, "versions": {"mixlab": "0"}}))
+        found.append(Run(run))
+    return found
+
+
+def test_curves_of_several_runs_with_any_name(trained):
+    figure = plots.curves(trained)
+    drawn(figure)
+    assert not [text for text in figure.legends[0].get_texts() if "script" in text.get_text()
+                and text.get_text() != HOSTILE.replace("$", r"\$")]
+    drawn(plots.curves(trained[:1]))
+
+
+def test_the_summary_is_escaped(trained):
+    for run in trained:
+        text = plots.summary(run).data
+        assert "<script>" not in text and "not measured" in text
+        assert all(line.count("|") - line.count(r"\|") == 3 for line in text.split("\n"))
+
+
+# --- evaluations
+
+
+@pytest.fixture(scope="module")
+def evaluations(tmp_path_factory):
+    """Two methods of two seeds, an untrained encoder and a control."""
+    folder = tmp_path_factory.mktemp("runs")
+    for seed in (0, 1):
+        fake_run(folder, "supcon", seed=seed, level=0.4)
+        fake_run(folder, "mixsupcon", seed=seed, level=0.45)
+    fake_run(folder, "simclr", epochs=0, level=0.2)
+    fake_run(folder, "cross_entropy", level=0.5)
+    return plots.evaluated(folder)
+
+
+def of(evaluations, method):
+    return [one for one in evaluations if one.record["method"] == method]
+
+
+OF_EVALUATIONS = {"spectrum": plots.spectrum, "robustness": plots.robustness, "few_labels": plots.few_labels,
+                  "accuracy_bars": lambda shown: plots.accuracy_bars(shown, shown)}
+
+
+@pytest.mark.parametrize("picture", OF_EVALUATIONS.values(), ids=OF_EVALUATIONS)
+@pytest.mark.parametrize("count", [1, 6])
+def test_pictures_of_evaluations(picture, count, evaluations):
+    drawn(picture(evaluations[:count]))
+
+
+def test_bars_show_mean_spread_floor_and_reference(evaluations):
+    shown = of(evaluations, "supcon") + of(evaluations, "mixsupcon")
+    figure = plots.accuracy_bars(shown, evaluations)
+    ax = next(ax for ax in figure.axes if ax.get_title() == "kNN, k 200")
+    widths = [bar.get_width() for bar in ax.patches]
+    values = [100 * measures(one)["kNN, k 200", "encoder"] for one in of(evaluations, "supcon")]
+    assert widths[0] == pytest.approx(np.mean(values)) and len(widths) == 4
+    (floor,), (control,) = of(evaluations, "simclr"), of(evaluations, "cross_entropy")
+    vertical = {line.get_xdata()[0] for line in ax.lines if len(set(line.get_xdata())) == 1 and line.get_ls() in "--:"}
+    assert {100 * measures(one)["kNN, k 200", "encoder"] for one in (floor, control)} <= vertical
+    assert "cross-entropy control: 1 run" in texts(figure)
+
+
+def test_an_absent_floor_or_reference_is_said(evaluations):
+    shown = of(evaluations, "supcon")
+    words = texts(plots.accuracy_bars(shown, shown))
+    assert "untrained encoder (floor): none evaluated, so no line" in words
+    assert "cross-entropy control: none evaluated, so no line" in words
+
+
+def test_the_run_itself_may_know_its_floor(tmp_path):
+    run = fake_run(tmp_path, "supcon")
+    (run / "result.json").write_text(json.dumps({"status": "ok", "knn_split": "test", "knn_k": 200,
+                                                 "knn_top1_untrained": 0.123}))
+    (one,) = plots.evaluated(tmp_path)
+    assert one.untrained_knn == {("kNN, k 200", "encoder"): 0.123}
+    words = texts(plots.accuracy_bars([one], [one]))
+    assert "untrained encoder (floor): as the run recorded it, kNN, k 200 only" in words
+    (run / "result.json").write_text(json.dumps({"status": "ok", "knn_split": "val", "knn_k": 200,
+                                                 "knn_top1_untrained": 0.123}))
+    assert one.untrained_knn == {}, "a validation split is another protocol"
+
+
+def test_a_fine_tuned_or_smaller_run_is_no_reference(tmp_path):
+    fake_run(tmp_path, "cross_entropy", init_from="x")
+    fake_run(tmp_path, "cross_entropy", train_size=500)
+    shown = fake_run(tmp_path, "supcon")
+    everything = plots.evaluated(tmp_path)
+    like = [one for one in everything if one.run.path == shown]
+    assert "cross-entropy control: none evaluated, so no line" in texts(plots.accuracy_bars(like, everything))
+    assert {one.method for one in everything} == {"supcon", "cross_entropy", "cross_entropy (fine-tuned from x)"}
+
+
+def test_seeds_share_a_label_and_settings_do_not(tmp_path):
+    for seed in (0, 1):
+        fake_run(tmp_path, "supcon", seed=seed)
+    fake_run(tmp_path, "supcon", lr=0.3)
+    fake_run(tmp_path, "supcon", epochs=9)
+    groups = by_setting(plots.evaluated(tmp_path))
+    assert sorted(map(len, groups.values())) == [1, 1, 2] and len(set(groups)) == 3
+    assert sum("9 epochs" in label for label in groups) == 1
+
+
+def test_what_was_not_measured_is_said(tmp_path):
+    run = fake_run(tmp_path, "supcon")
+    record = json.loads((run / "linear_eval.json").read_text())
+    record |= {"robustness": [], "few_labels": [], "geometry": {}, "probes": [], "predictions_of": None}
+    (run / "linear_eval.json").write_text(json.dumps(record))
+    shown = plots.evaluated(tmp_path)
+    for name, what in (("robustness", "Robustness"), ("few_labels", "Few labels"), ("spectrum", "Geometry")):
+        figure = OF_EVALUATIONS[name](shown)
+        drawn(figure)
+        assert any(text.startswith(f"{what} w") for text in texts(figure))
+    drawn(OF_EVALUATIONS["accuracy_bars"](shown))
+    assert "kNN" in plots.confusion(shown[0]).axes[0].get_title()
+
+
+def test_confusion_counts_every_test_image(evaluations):
+    one = of(evaluations, "supcon")[0]
+    figure = plots.confusion(one)
+    drawn(figure)
+    shares = figure.axes[0].images[0].get_array()
+    labels, predictions, names = plots.answers_of(one)
+    assert shares.shape == (10, 10) and np.allclose(shares.sum(axis=1), 100)
+    cats = predictions[labels == names.index("cat")]
+    assert shares[3, 5] == pytest.approx(100 * (cats == names.index("dog")).mean())
+
+
+def test_confused_pairs_show_the_images_that_were_mistaken(evaluations):
+    one = of(evaluations, "supcon")[0]
+    figure = plots.confused_pairs(one, pairs=2, images=3)
+    drawn(figure)
+    label = figure.axes[0].get_ylabel()
+    true, said = label.split("\n")[0].split(" → ")
+    labels, predictions, names = plots.answers_of(one)
+    wrong = plots.wrong_index(one, names.index(true), names.index(said))
+    assert label.endswith(f"\n{len(wrong)} of {(labels == names.index(true)).sum()}")
+    counts = [(labels == t) & (predictions == p) for t in range(10) for p in range(10) if t != p]
+    assert len(wrong) == max(map(np.sum, counts))
+    pixels, trouble = plots.images_of(one)
+    assert not trouble and np.array_equal(figure.axes[0].images[0].get_array(), pixels[wrong[0]])
+
+
+def test_many_classes_and_hostile_names(tmp_path):
+    fake_run(tmp_path, "supcon", dataset="cifar100")
+    fake_run(tmp_path, "supcon", dataset=f"folder:{HOSTILE}", name="plain")
+    for one in sorted(plots.evaluated(tmp_path), key=lambda one: one.run.name == "plain"):
+        drawn(plots.confusion(one))
+        drawn(plots.accuracy_bars([one], [one]))
+    figure = plots.confused_pairs(one)
+    drawn(figure)
+    assert any(text.startswith("The images cannot be shown: ") for text in texts(figure)), "a folder that is not there"
+    table = plots.evaluation_table(plots.evaluated(tmp_path))
+    assert "<script>" not in table and "a$b$ &lt;script&gt;" in table
+
+
+def test_images_of_another_test_set_are_not_shown(tmp_path):
+    run = fake_run(tmp_path, "supcon")
+    record = json.loads((run / "linear_eval.json").read_text())
+    (run / "linear_eval.json").write_text(json.dumps(record | {"data_checksum": {"train": "", "test": "other"}}))
+    pixels, why = plots.images_of(plots.evaluated(tmp_path)[0])
+    assert pixels is None and "not the one that was evaluated" in why
+
+
+def test_an_evaluation_without_predictions_is_named(tmp_path):
+    run = fake_run(tmp_path, "supcon")
+    (run / "embeddings.npz").unlink()
+    with pytest.raises(DataError, match=r"linear_eval.json: stored predictions; got none"):
+        plots.confusion(plots.evaluated(tmp_path)[0])
+
+
+def test_a_perfect_run_has_no_pairs(tmp_path):
+    fake_run(tmp_path, "supcon", level=1.0)
+    figure = plots.confused_pairs(plots.evaluated(tmp_path)[0])
+    assert any("every test image was recognised" in text for text in texts(figure))
+
+
+# --- the explorer of wrong images
+
+
+def test_picking_runs_and_classes_changes_table_and_images(evaluations):
+    shown = evaluations[:3]
+    runs, table, which, classes, view = explorers.wrong_images(LinearEval(interactive=True), shown).children
+    true, said = classes.children
+    assert table.value.count("<tr>") == 2 and view.value.count("<img") == 40
+    runs.value = (0, 1, 2)
+    assert table.value.count("<tr>") == 4 and len(which.options) == 3
+    before, true.value = view.value, 3
+    assert view.value != before and "cat →" in view.value and "dog →" not in view.value
+    said.value = 4
+    assert f"{len(plots.wrong_index(shown[0], 3, 4))} of 1000 test images" in view.value
+    before, which.value = view.value, 2
+    assert view.value != before
+    runs.value = ()
+    assert table.value.count("<tr>") == 1 and view.value == ""
+
+
+def test_headless_the_explorer_is_the_table(evaluations):
+    shown = explorers.wrong_images(LinearEval(interactive=False), evaluations)
+    assert shown.data == plots.evaluation_table(evaluations)
+
+
+# --- the notebook
+
+
+def cells(name):
+    return json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text())["cells"]
+
+
+def code(name):
+    return ["".join(cell["source"]) for cell in cells(name) if cell["cell_type"] == "code"]
+
+
+def test_the_parameters_cell_is_the_model():
+    written = {s.targets[0].id: ast.literal_eval(s.value) for s in ast.parse(code("linear_eval")[0]).body}
+    assert LinearEval.check(**written) == LinearEval() and list(written) == list(LinearEval.model_fields)
+
+
+@pytest.mark.parametrize("name", ["linear_eval", "compare"])
+def test_notebooks_of_results_are_short(name):
+    assert len(cells(name)) <= 15
+
+
+def test_the_notebook_runs_from_a_real_run_to_every_picture(tmp_path, hostile_folder):
+    torch.set_num_threads(1)
+    params = Pretrain.check(method="supcon", epochs=0, dataset=hostile_folder, image_size=8, batch_size=4,
+                            runs_dir=str(tmp_path))
+    run = train(params, on_epoch=lambda row: None)
+    tiny = LinearEval.from_yaml(ROOT / "tests" / "tiny" / "linear_eval.yaml").model_dump()
+    namespace = {"In": []}
+    exec(code("linear_eval")[0], namespace)
+    namespace |= tiny | {"runs_dir": str(tmp_path), "interactive": False}
+    for cell in code("linear_eval")[1:]:
+        exec(cell, namespace)
+    assert [one.run.name for one in namespace["shown"]] == [run.name]
+    assert len(plt.get_fignums()) == 6
+    for number in plt.get_fignums():
+        drawn(plt.figure(number))
+    record = json.loads((run.path / "linear_eval.json").read_text())
+    assert record["status"] == "ok" and {e["probe"] for e in record["probes"]} == {"sgd", "lbfgs"}
