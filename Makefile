@@ -47,7 +47,7 @@ $(READY): pyproject.toml constraints.txt
 	fi
 	$(INSTALL) -c constraints.txt -e '.[test]'
 	@mkdir -p $(VENV)/etc/ipython
-	@echo 'get_config().IPKernelApp.log_level = "ERROR"' > $(VENV)/etc/ipython/ipython_kernel_config.py
+	@echo 'get_config().IPKernelApp.log_level = "CRITICAL"' > $(VENV)/etc/ipython/ipython_kernel_config.py
 	@touch $@
 
 pretrain: $(READY) ## pre-train an encoder on the embedded images (about two minutes on two CPU cores)

@@ -16,7 +16,17 @@ from PIL import Image
 
 from mixlab import data, runs
 from mixlab.errors import CheckpointError, DataError, ParamError
-from mixlab.evaluate import Protocol, collect, evaluate, evaluate_all, evaluation, scores, select_runs, write_report
+from mixlab.evaluate import (
+    PROBES,
+    Protocol,
+    collect,
+    evaluate,
+    evaluate_all,
+    evaluation,
+    scores,
+    select_runs,
+    write_report,
+)
 from mixlab.evaluate.__main__ import main
 from mixlab.evaluate.probes import Probe
 from mixlab.files import read_json, write_json
@@ -25,8 +35,9 @@ from mixlab.train import train
 
 ROOT = Path(__file__).parents[1]
 TRAINING = {"train_size": 64, "batch_size": 16, "warmup_epochs": 0, "knn_every": 0}
-EVERYTHING = Protocol(probe_epochs=3, augmented_passes=2, few_label_draws=2, robustness_size=5, seed=1)
-LITTLE = Protocol(probes=("lbfgs",), few_label_fractions=(), robustness=False, geometry=False, layers=("encoder",))
+EVERYTHING = Protocol(probes=PROBES, probe_epochs=3, augmented_passes=2, few_label_draws=2, robustness=True,
+                      robustness_size=5, seed=1)
+LITTLE = Protocol(probes=("lbfgs",), few_label_fractions=(), geometry=False, layers=("encoder",))
 
 
 def quiet(line):
@@ -206,6 +217,19 @@ def test_a_damaged_encoder_is_refused(simclr):
         evaluate(simclr, LITTLE, log=quiet)
 
 
+def test_an_encoder_gone_wrong_is_refused(simclr, monkeypatch):
+    load = runs.load_encoder
+
+    def broken(run, device="cpu"):
+        encoder = load(run, device)
+        encoder.stem[0].weight[0, 0, 0, 0] = torch.nan
+        return encoder
+
+    monkeypatch.setattr(runs, "load_encoder", broken)
+    with pytest.raises(CheckpointError, match="encoder: finite features; got NaN or infinity for 64 train images"):
+        evaluate(simclr, LITTLE, log=quiet)
+
+
 @pytest.mark.parametrize(("changes", "error", "message"), [
     ({"knn_k": (65,)}, ParamError, "knn_k: each a whole number from 1 to the bank's 64 images; got 65"),
     ({"few_label_fractions": (0.01,)}, DataError, r"few_label_fractions 0.01: .* airplane \(\d\)"),
@@ -338,7 +362,8 @@ def test_the_command_runs_without_the_notebook_packages(records, runs_dir, tmp_p
 
 def test_parameters_become_the_protocol():
     protocol = LinearEval.check(probes=["lbfgs"], knn_k=[3], device="cpu", precision="fp32").protocol()
-    assert protocol == Protocol(probes=("lbfgs",), knn_k=(3,), robustness=False)
+    assert protocol == Protocol(probes=("lbfgs",), knn_k=(3,))
+    assert LinearEval.check(device="cpu", precision="fp32").protocol() == Protocol()
     assert LinearEval.check(device="cpu").resolved()["precision"] in ("fp32", "bf16")
 
 

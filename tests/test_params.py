@@ -100,7 +100,7 @@ def test_all_problems_come_at_once():
     ({"method": "cross_entropy", "crop_scale": 0.5}, "crop_scale: auto, because method cross_entropy"),
     ({"method": "supcon", "alpha": 1.0}, "alpha: auto, because mixer none does not take it"),
     ({"mixer": "resizemix", "alpha": 1.0}, "alpha: auto, because mixer resizemix does not take it"),
-    ({"warmup_epochs": 8}, "warmup_epochs: at most epochs (7)"),
+    ({"warmup_epochs": 8}, "warmup_epochs: at most epochs (6)"),
     ({"lr_decay_epochs": [3]}, "lr_decay_epochs: empty, because schedule is cosine"),
     ({"schedule": "step", "lr_decay_epochs": [5, 3]}, "lr_decay_epochs: rising epochs"),
     ({"method": "simclr", "label_fraction": 0.1}, "label_fraction: 1.0, because method simclr uses no labels"),

@@ -86,14 +86,15 @@ def _fractions(protocol, train):
 def _identity(run, protocol, images):
     """What the evaluation is of and by which code: equal identities have equal numbers."""
     values, result = run.params(), run.result()
+    trained_by = result.get("versions", {}).get("mixlab", "unknown")
     about = {name: values[name] for name in ("method", "mixer", "encoder", "epochs", "seed", "batch_size")}
     return {"run": run.name, **about, "trained_on": values["dataset"],
             "dataset": values["dataset"] if is_own(run, protocol) else protocol.dataset,
             "transfer": not is_own(run, protocol), "classes": list(images["train"].classes),
             **{f"{part}_images": len(images.get(part, ())) for part in ("train", "val", "test")},
             "data_checksum": {part: images[part].checksum for part in ("train", "test")},
-            "protocol": protocol.record(), "encoder_sha256": result["encoder_sha256"],
-            "trained_by": result["versions"]["mixlab"], "versions": runs.versions()}
+            "protocol": protocol.record(), "encoder_sha256": result.get("encoder_sha256"),
+            "trained_by": trained_by, "versions": runs.versions()}
 
 
 def _stored(run, protocol, identity):
@@ -121,7 +122,7 @@ def _measure(run, protocol, images, fractions, log):
     record = {
         "knn": knn, "probes": rows, "predictions_of": predicting and predicting.name,
         "predictions_layer": predicting and predicting.layer, "own_head": _own_head(own_head, found),
-        "few_labels": [few_labels(found, fraction, protocol) for fraction in fractions],
+        "few_labels": [_said(few_labels(found, fraction, protocol), log) for fraction in fractions],
         "robustness": robustness(found, predicting, protocol) if protocol.robustness and predicting else [],
         "geometry": {layer: geometry(found, layer) for layer in protocol.scored(found.layers) if protocol.geometry},
         "device": runs.device_name(torch.device(protocol.device)), "threads": torch.get_num_threads(),
@@ -145,11 +146,18 @@ def _own_head(classifier, found):
 
 
 def _encode(found):
-    """Encodes all unaugmented images, so that no later clock counts it; returns the seconds it took."""
+    """Encodes all unaugmented images, so that no later clock counts it; returns the seconds it took.
+
+    Raises:
+        CheckpointError: features that are not finite.
+    """
     started = time.monotonic()
     for part in found.images:
         for layer in found.layers:
-            found.of(part, layer)
+            wrong = (~torch.isfinite(found.of(part, layer))).any(1).sum().item()
+            if wrong:
+                raise CheckpointError(f"{layer}: finite features; got NaN or infinity for {wrong} {part} images. "
+                                      "Train the run again, with a lower lr.")
     return time.monotonic() - started
 
 
@@ -178,9 +186,13 @@ def _knn_tops(found, layer, k, temperature):
 
 
 def _said(row, log):
-    """Logs a row of kNN or of a probe, and returns it."""
-    what = f"probe {row['probe']}" if "probe" in row else f"kNN, k {row['k']}"
-    log(f"  {row['layer']:<10} {what:<20} {100 * row['top1']:5.1f} %  {row['seconds']:.1f} s")
+    """Logs a row of kNN, of a probe or of few labels, and returns it."""
+    what, top1 = f"probe {row.get('probe')}", row.get("top1", row.get("mean"))
+    if "k" in row:
+        what = f"kNN, k {row['k']}"
+    elif "fraction" in row:
+        what = f"{100 * row['fraction']:g} % of labels"
+    log(f"  {row['layer']:<10} {what:<20} {100 * top1:5.1f} %  {row['seconds']:.1f} s")
     if row.get("converged") is False:
         log(f"  Note: its fit stopped after {row['steps']} steps before it converged.")
     return row

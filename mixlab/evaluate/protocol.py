@@ -13,7 +13,7 @@ HOW_NOT_WHAT = ("data_dir", "skip_broken", "device", "allow_other_version", "fre
 
 @dataclass(frozen=True)
 class Protocol:
-    """Everything an evaluation depends on beside the run and the images. The SGD probe's defaults are Table 2's.
+    """Everything an evaluation depends on beside the run and the images. The defaults take no more than they must.
 
     Args:
         dataset: ``auto`` for the run's own data set, or the name of another one (transfer).
@@ -24,7 +24,8 @@ class Protocol:
         knn_k: tuple of k; ``auto`` is 200 and 5, each lowered to the bank's size where that is smaller.
         knn_temperature: > 0.
         probes: of ``sgd`` (Table 2), ``sgd_augmented`` (over crop+flip passes) and ``lbfgs`` (to convergence).
-        probe_epochs ... probe_weight_decay: of the SGD probes; lr decays after each of ``probe_lr_decay_epochs``.
+        probe_epochs ... probe_weight_decay: of the SGD probes, by default the draft's Table 2; lr decays after
+            each of ``probe_lr_decay_epochs``.
         augmented_passes: how many crop+flip passes ``sgd_augmented`` cycles over.
         few_label_fractions: tuple of shares of every class that keep their labels, each in (0, 1]; ``auto`` is 0.01 and
             0.1, without those that would leave a class without an image.
@@ -46,7 +47,7 @@ class Protocol:
     layers: tuple = LAYERS
     knn_k: tuple | str = "auto"
     knn_temperature: float = 0.1
-    probes: tuple = PROBES
+    probes: tuple = ("sgd", "lbfgs")
     probe_epochs: int = 100
     probe_batch_size: int = 256
     probe_lr: float = 0.1
@@ -57,7 +58,7 @@ class Protocol:
     augmented_passes: int = 5
     few_label_fractions: tuple | str = "auto"
     few_label_draws: int = 5
-    robustness: bool = True
+    robustness: bool = False
     robustness_size: int | str = "auto"
     geometry: bool = True
     seed: int = 0

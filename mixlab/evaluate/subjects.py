@@ -44,7 +44,7 @@ def check_run(run, protocol):
     """
     if not run.finished():
         raise CheckpointError(f"{run.path}: is {run.state()}, not finished. Start it again to finish it.")
-    made_by, code = run.result()["versions"]["mixlab"], runs.code_version()
+    made_by, code = run.result().get("versions", {}).get("mixlab", "unknown"), runs.code_version()
     if made_by.split("+")[0] != __version__ and not protocol.allow_other_version:
         raise CheckpointError(f"{run.path}: was made by mixlab {made_by}, and this is {code}. "
                               "Use that mixlab, or set allow_other_version: true to evaluate and mark it.")
@@ -103,7 +103,7 @@ def _check_labels(name, train, test):
 
 
 def _check_checksum(run, train):
-    trained_on = run.result()["data_checksum"]
+    trained_on = run.result().get("data_checksum", "unknown")
     if train.checksum != trained_on:
         raise DataError(problem(
             "data_checksum", f"{trained_on[:12]}..., that of the images {run.name} was trained on", train.checksum,

@@ -48,7 +48,7 @@ class Pretrain(Params):
     encoder: Literal[tuple(ENCODERS)] = "resnet10"
     stem: Literal[STEMS] = "cifar"
     init_from: str = "none"
-    epochs: Annotated[int, Field(ge=0, le=10**6)] = 7
+    epochs: Annotated[int, Field(ge=0, le=10**6)] = 6
     batch_size: Annotated[int, Field(ge=2, le=10**6)] = 64
     optimizer: Literal["sgd"] = "sgd"
     lr: Positive = 0.05
