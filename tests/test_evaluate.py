@@ -1,6 +1,8 @@
 """Features, weighted kNN, scores and linear probes, each against a slow or an independent computation."""
 
 import math
+import statistics
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,7 +29,7 @@ from mixlab.evaluate import (
 )
 from mixlab.evaluate import features as encode
 from mixlab.evaluate.logistic import Objective
-from mixlab.evaluate.probes import held_out_rows
+from mixlab.evaluate.probes import few_labels, held_out_rows
 from mixlab.evaluate.sgd import epoch_order, initial_weights
 from mixlab.heads import projector
 from mixlab.rng import Key
@@ -141,7 +143,7 @@ def test_scores_say_none_where_a_number_would_mean_nothing():
 
 @given(st.integers(0, 50))
 def test_the_calibration_error_equals_a_loop_over_bins(seed):
-    logits, labels = answers(seed)
+    logits, labels = answers(seed, classes=30)  # so many that some answers are hardly surer than a guess
     confidence, guess = logits.double().softmax(1).max(1)
     gap = 0.0
     for i in range(15):
@@ -334,3 +336,20 @@ def test_labelled_rows_are_those_of_fine_tuning(few_images, fraction, seed):
 def test_classes_too_small_for_a_fraction_are_named(few_images):
     with pytest.raises(DataError, match=r"few_label_fractions 0.1: .* a \(4\), b \(4\), c \(4\). Choose a larger"):
         labelled_rows(few_images.labels, few_images.classes, 0.1, 0)
+
+
+def test_few_labels_are_several_draws_of_one_probe():
+    x, labels = clusters(180)
+    rest = {"train": slice(0, 90), "test": slice(90, 180)}
+    found = SimpleNamespace(of=lambda part: x[rest[part]], labels=lambda part: labels[rest[part]],
+                            images={"train": SimpleNamespace(classes=("a", "b", "c"))})
+    row = few_labels(found, 0.1, Protocol(few_label_draws=4, seed=7))
+    expected = []
+    for seed in (7, 8, 9, 10):
+        rows = labelled_rows(labels[:90], ("a", "b", "c"), 0.1, seed)
+        classifier, _ = lbfgs_probe(x[rows], labels[rows], 3, seed)
+        expected.append(scores(classifier(x[90:]), labels[90:])["top1"])
+    assert row["values"] == expected and len(set(expected)) > 1 and row["images"] == 9
+    assert row["mean"] == pytest.approx(statistics.mean(expected))
+    assert row["std"] == pytest.approx(statistics.stdev(expected))
+    assert few_labels(found, 0.1, Protocol(few_label_draws=1))["std"] is None

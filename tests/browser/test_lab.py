@@ -89,3 +89,34 @@ def test_pretrain_notebook_in_lab(page):
     curve.scroll_into_view_if_needed()
     assert curve.evaluate("image => image.complete && image.naturalWidth > 300")
     screenshot(page, "pretrain")
+
+
+def test_compare_notebook_in_lab(page):
+    """The published landscape: a filter thins the plot, and nothing offers to upload it."""
+    open_notebook(page, "compare")
+    run_all(page)
+    assert not errors(page)
+    points = page.locator(".scatterlayer .point")
+    points.first.wait_for()
+    page.locator(".widget-dropdown", has_text="evaluation").locator("select").select_option("all")
+    page.wait_for_timeout(1500)
+    before = points.count()
+    page.locator(".widget-dropdown", has_text="method").locator("select").select_option("SimCLR")
+    page.wait_for_function("count => document.querySelectorAll('.scatterlayer .point').length < count", arg=before)
+    buttons = page.evaluate("[...document.querySelectorAll('.modebar-btn')].map(b => b.dataset.title || '')")
+    assert not [title for title in buttons if "cloud" in title.lower() or "share" in title.lower()]
+    page.locator(".js-plotly-plot").first.scroll_into_view_if_needed()
+    screenshot(page, "compare")
+
+
+def test_linear_eval_notebook_in_lab(page):
+    """A run evaluated before a person's eyes: pictures, a table, and the images that it takes for something else."""
+    open_notebook(page, "linear_eval")
+    run_all(page, seconds=240)
+    assert not errors(page)
+    pictures = [o for o in outputs(page) if "image/png" in o.get("data", {})]
+    assert len(pictures) >= 3
+    explorer = page.locator(".widget-vbox").last
+    explorer.scroll_into_view_if_needed()
+    assert explorer.locator("img").count() > 0
+    screenshot(page, "linear_eval")
