@@ -29,7 +29,7 @@ FLOORS = (
     {"views", "runs"},
     {"methods", "evaluate"},
     {"params", "projection", "attention"},
-    {"train", "grid", "plots"},
+    {"train", "grid", "plots", "benchmark"},
     {"explorers"},
     {"__main__"},  # what `python -m mixlab.<part>` runs: it reads parameters, and nothing can import it
 )

@@ -233,6 +233,14 @@ def test_an_encoder_can_start_from_another_run(finished):
         train(tiny(finished.path.parent, init_from=finished.name, encoder="resnet18"), log=quiet)
 
 
+def test_fine_tuning_starts_from_a_run_with_a_share_of_the_labels(finished, tmp_path):
+    """The same loop: cross-entropy, ``init_from``, ``label_fraction``."""
+    params = tiny(finished.path.parent, method="cross_entropy", init_from=finished.name, train_size=400,
+                  label_fraction=0.1, epochs=1)
+    result = train(params, log=quiet).result()
+    assert result["train_images"] == 40 and result["status"] == "ok"
+
+
 def test_a_checkpoint_of_another_run_is_refused(finished, tmp_path):
     """Fault 9."""
     run = train(tiny(tmp_path, epochs=0, method="simclr"), log=quiet)
