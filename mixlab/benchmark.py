@@ -1,6 +1,6 @@
 """Speed against peers, measured in one process on the machine at hand: ``python -m mixlab.benchmark [knn] [probe]``.
 
-Each line is a ratio of CPU seconds, the median over rounds in which both arms ran in turn, on one thread.
+Each line is a ratio of wall times, the median over rounds in which both arms ran in turn, with the number of threads.
 """
 
 import statistics
@@ -24,19 +24,19 @@ def clusters(count, dim=512, classes=10, seed=0):
     return (features - features.mean(0)) / features.std(0), labels
 
 
-def cpu_seconds(function):
-    started = time.process_time()
+def seconds(function):
+    started = time.perf_counter()
     function()
-    return time.process_time() - started
+    return time.perf_counter() - started
 
 
 def compare(name, peer, ours, theirs):
     """Runs both arms in turn and prints the median ratio."""
-    rounds = [(cpu_seconds(ours), cpu_seconds(theirs)) for _ in range(ROUNDS)]
+    rounds = [(seconds(ours), seconds(theirs)) for _ in range(ROUNDS)]
     own, other = (statistics.median(arm) for arm in zip(*rounds, strict=True))
     ratios = sorted(b / a for a, b in rounds)
     print(f"{name}: mixlab {own:.2f} s, {peer} {other:.2f} s, ratio {statistics.median(ratios):.2f} "
-          f"({ratios[0]:.2f} to {ratios[-1]:.2f})", flush=True)
+          f"({ratios[0]:.2f} to {ratios[-1]:.2f}), {torch.get_num_threads()} threads", flush=True)
 
 
 def knn(bank_size=50_000, queries=2_000, k=200, temperature=0.1):
@@ -68,7 +68,6 @@ def probe(count=50_000, l2=1e-4):
 
 
 def main(names):
-    torch.set_num_threads(1)
     parts = {"knn": knn, "probe": probe}
     for name in names or parts:
         parts[name]()

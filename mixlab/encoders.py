@@ -47,6 +47,7 @@ class Encoder(nn.Module):
         self.stem = nn.Sequential(conv, net.bn1, nn.ReLU(inplace=True), pool)
         self.layers = nn.ModuleList([net.layer1, net.layer2, net.layer3, net.layer4])
         self.name, self.stem_name, self.dim = name, stem, 512 * block.expansion
+        self.widths = tuple(width * block.expansion for width in (64, 128, 256, 512))  # channels of layers 1 to 4
         self.register_buffer("mean", torch.full((3,), 0.5))
         self.register_buffer("std", torch.full((3,), 0.25))
 

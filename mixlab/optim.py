@@ -1,8 +1,9 @@
-"""The optimizer and the learning-rate schedules, as plain functions of the step."""
+"""The optimizer, the learning-rate schedules as plain functions of the step, and what no optimizer moves."""
 
 import math
 
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def learning_rate(values, epochs_done):
@@ -18,8 +19,18 @@ def learning_rate(values, epochs_done):
 
 
 def build_optimizer(method, values, device):
-    """SGD with momentum over the method's own groups or all its parameters; fused on a GPU."""
+    """SGD with momentum over the method's own groups or all its parameters; fused on a GPU.
+
+    A group with ``"constant_lr": True`` keeps ``lr``, whatever the schedule.
+    """
     groups = method.param_groups() if hasattr(method, "param_groups") else [p for p in method.parameters()
                                                                            if p.requires_grad]
     return torch.optim.SGD(groups, lr=values["lr"], momentum=values["sgd_momentum"],
                            weight_decay=values["weight_decay"], fused=device.type == "cuda")
+
+
+def own_state(method):
+    """What no gradient moves: frozen parameters, and buffers other than the running statistics of BatchNorm."""
+    still = [p.data for p in method.parameters() if not p.requires_grad]
+    return still + [buffer for module in method.modules() if not isinstance(module, _BatchNorm)
+                    for buffer in module.buffers(recurse=False)]

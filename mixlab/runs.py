@@ -82,10 +82,13 @@ def run_name(identity):
 
 
 def create(runs_dir, identity, params, fresh=False):
-    """The directory of this identity, made if it is new; ``fresh`` makes another beside it (``...-2``)."""
+    """The directory of this identity, made if it is new.
+
+    ``fresh`` makes another beside it (``...-2``), or takes up the last such one that was left unfinished.
+    """
     base = Path(runs_dir) / run_name(identity)
     path, number = base, 1
-    while fresh and path.exists():
+    while fresh and path.exists() and (number == 1 or Run(path).finished() or _held(path / ".lock")):
         number += 1
         path = base.with_name(f"{base.name}-{number}")
     path.mkdir(parents=True, exist_ok=True)
@@ -211,7 +214,7 @@ def list_runs(runs_dir):
     return sorted(runs, key=lambda run: (run.result().get("finished_at") or 0, run.name), reverse=True)
 
 
-def find(run, runs_dir):
+def find(run, runs_dir, parameter="run"):
     """The run named ``run``: a directory, a name below ``runs_dir``, or ``latest``, the newest finished one.
 
     Raises:
@@ -221,14 +224,14 @@ def find(run, runs_dir):
     if run == "latest":
         finished = [r for r in found.values() if r.finished()]
         if not finished:
-            raise ParamError(problem("run", f"a finished run below {runs_dir}", run,
+            raise ParamError(problem(parameter, f"a finished run below {runs_dir}", run,
                                      "There is none yet; make one with: make pretrain"))
         return finished[0]
     if run in found:
         return found[run]
     if (Path(run) / "params.json").exists():
         return Run(Path(run))
-    raise ParamError(problem("run", f"latest, a run directory, or one of the {len(found)} names below {runs_dir}",
+    raise ParamError(problem(parameter, f"latest, a run directory, or one of the {len(found)} names below {runs_dir}",
                              run, nearest(run, found)))
 
 

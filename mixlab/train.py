@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 import torch
 
 from mixlab import checkpoint, data, runs
+from mixlab.encoders import Encoder
 from mixlab.errors import CheckpointError, DataError, NonFiniteLossError, ParamError, problem
 from mixlab.evaluate import knn_top1
 from mixlab.files import writable_folder, write_json
 from mixlab.heads import layout
-from mixlab.optim import build_optimizer, learning_rate
-from mixlab.params import Pretrain, build, build_recipes, identity, load_splits
+from mixlab.optim import build_optimizer, learning_rate, own_state
+from mixlab.params import Pretrain, build, build_recipes, identity, load_splits, name_start, settle
 from mixlab.rng import Key, to_device
 from mixlab.views import Batch, apply_views, draw_views
 
@@ -32,6 +33,7 @@ class Progress:
     epoch: int = 1
     step: int = 0
     sums: dict = field(default_factory=dict)
+    single_class: int = 0
     seconds: float = 0.0
     total_seconds: float = 0.0
 
@@ -45,17 +47,17 @@ class Trainer:
         self.method = build(values, splits).to(self.device, memory_format=torch.channels_last)
         self.optimizer = build_optimizer(self.method, values, self.device)
         self.steps = len(splits.train) // values["batch_size"]  # the last, partial batch is left out
-        self.progress, self.warned = Progress(), False
+        self.progress, self.saved_at = Progress(), ""
         self.deferred = self.device.type == "cuda"  # read the failure flag at the end of an epoch only
         self.bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
         encoder = self.method.encoder
         self.recipes = build_recipes(values, self.method.views, encoder.mean.tolist(), encoder.std.tolist())
         self.pixels = self._placed(splits.train.pixels)
         self.labels = None if splits.train.labels is None else splits.train.labels.to(self.device)
-        self.apply_views = apply_views
-        if values["compile"]:
-            self.apply_views = torch.compile(apply_views, dynamic=False)
-            encoder.compile(dynamic=False)
+        self.apply_views = torch.compile(apply_views, dynamic=False) if values["compile"] else apply_views
+        for part in self.method.modules():
+            if values["compile"] and isinstance(part, Encoder):  # the method's, and a slow copy of it
+                part.compile(dynamic=False)
 
     def _placed(self, pixels):
         """On the device if it leaves half of the free memory to the work, else on the host, gathered per step."""
@@ -71,8 +73,8 @@ class Trainer:
         self.method.load_state_dict(state["method"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.progress = Progress(**state["progress"])
-        at = f"epoch {self.progress.epoch}, step {self.progress.step}"
-        self.log(f"Continuing {self.run.name} at {at}.{f' Note: {note}.' if note else ''}")
+        self.saved_at = f"epoch {self.progress.epoch}, step {self.progress.step}"
+        self.log(f"Continuing {self.run.name} at {self.saved_at}.{f' Note: {note}.' if note else ''}")
 
     def save(self):
         """Writes a checkpoint of this step boundary, unless a step since the last one went wrong."""
@@ -80,47 +82,52 @@ class Trainer:
         state = {"method": self.method.state_dict(), "optimizer": self.optimizer.state_dict(),
                  "progress": vars(self.progress)}
         checkpoint.save(self.run.path / "checkpoint.pt", state, self.who)
+        self.saved_at = f"epoch {self.progress.epoch}, step {self.progress.step}"
 
     def batch(self):
         """The batch of the coming step: its indices, its views, and the key of its draws."""
         p, size, seed = self.progress, self.values["batch_size"], self.values["seed"]
         order = Key(seed, "order", p.epoch).generator().permutation(len(self.splits.train))
-        index = torch.from_numpy(order[p.step * size:(p.step + 1) * size])
-        key = Key(seed, "step", p.epoch, p.step)
-        pixels = self.pixels[index.to(self.pixels.device)].to(self.device)  # uint8 (B, H, W, 3)
+        chosen = order[p.step * size:(p.step + 1) * size]
+        index, key = to_device(self.device, chosen), Key(seed, "step", p.epoch, p.step)
+        here = self.pixels.device == self.device
+        pixels = self.pixels[index] if here else self.pixels[chosen].to(self.device)  # uint8 (B, H, W, 3)
         views = tuple(draw_views(pixels, recipe, key.child(f"view{i}"), self.apply_views)
                       for i, recipe in enumerate(self.recipes))
-        index = to_device(self.device, index.numpy())
         labels = None if self.labels is None else self.labels[index]
-        self._warn_of_one_class(p.epoch, order[p.step * size:(p.step + 1) * size])
+        self._count_one_class(chosen)
         done = (p.epoch - 1 + p.step / self.steps) / self.values["epochs"]
         return Batch(views, labels, index, key, p.epoch, done)
 
-    def _warn_of_one_class(self, epoch, index):
-        """Says once that a batch held one class only: every pair in it attracts, and nothing repels."""
+    def _count_one_class(self, index):
+        """Counts batches that hold one class only: every pair in them attracts, and nothing repels."""
         labels = self.splits.train.labels
-        if not self.method.needs_labels or self.warned or (labels[index] != labels[index[0]]).any():
-            return
-        self.warned = True
-        self.log(f"Note: a batch of epoch {epoch} holds a single class, so it has no negatives; more may follow.")
+        self.progress.single_class += bool(self.method.needs_labels and (labels[index] == labels[index[0]]).all())
 
     def step(self):
         """One optimizer step."""
         batch = self.batch()
         lr = learning_rate(self.values, self.progress.epoch - 1 + self.progress.step / self.steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = group.get("constant_lr", lr)
+            group["lr"] = self.values["lr"] if group.get("constant_lr") else lr
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.values["precision"] == "bf16"):
             out = self.method(batch)
         self.optimizer.zero_grad(set_to_none=True)
         out["loss"].backward()
         self._check(out, lr)
         self.optimizer.step()
-        self.method.after_step(out)
+        self._after_step(out)
         for name, term in out.items():
             if term.ndim == 0:
                 self.progress.sums[name] = self.progress.sums.get(name, 0) + term.detach().double()
         self.progress.step += 1
+
+    def _after_step(self, out):
+        """The method's own state moves on; where the flag is read late, a bad step's change is undone."""
+        kept = [(state, state.clone()) for state in own_state(self.method)] if self.deferred else []
+        self.method.after_step(out)
+        for state, before in kept:
+            state.copy_(torch.where(self.bad_step >= 0, before, state))
 
     def _check(self, out, lr):
         """Notices a loss or gradient that is not finite; the flag is sticky and stops every later update."""
@@ -139,13 +146,14 @@ class Trainer:
         if number >= 0:
             raise NonFiniteLossError(f"loss: finite; step {number} gave a loss or gradient that is not{details}. "
                                      "Lower lr, raise temperature, or use precision fp32; "
-                                     "the last good checkpoint is kept.")
+                                     f"the last good checkpoint is kept ({self.saved_at}).")
 
     def fit(self, stop, on_epoch=None):
         """Trains to the last epoch; ``stop`` becomes true when a signal asked to end after this step."""
         epochs, saved = self.values["epochs"], time.monotonic()
         if self.progress.epoch == 1 and self.progress.step == 0:
             self._record({"epoch": 0, "loss": None, **self._knn(0)}, on_epoch)
+            self.save()
         while self.progress.epoch <= epochs:
             self.method.train()
             while self.progress.step < self.steps:
@@ -156,18 +164,24 @@ class Trainer:
                     self.save()
                     saved = time.monotonic()
                 if stop:
-                    raise KeyboardInterrupt(f"stopped at epoch {self.progress.epoch}, step {self.progress.step}; "
-                                            "start again to continue")
+                    raise KeyboardInterrupt(f"stopped at {self.saved_at}; start again to continue")
             self._end_epoch(on_epoch)
         self.save()
+        if stop:
+            raise KeyboardInterrupt("stopped after the last epoch; start again to write the result")
 
     def _end_epoch(self, on_epoch):
-        p = self.progress
-        self._raise_if_bad()
+        p, started = self.progress, time.monotonic()
+        self._raise_if_bad()  # waits for the device, so its time belongs to the epoch
+        p.seconds += time.monotonic() - started
+        if p.single_class == self.steps:
+            raise DataError(f"labels: two classes in some batch; got {self.steps} batches of one class each in epoch "
+                            f"{p.epoch}. Raise batch_size, or add images of other classes.")
         row = {"epoch": p.epoch} | {name: (total / self.steps).item() for name, total in p.sums.items()}
         views = self.steps * self.values["batch_size"] * len(self.method.views)
         row |= {"lr": self.optimizer.param_groups[0]["lr"], "seconds": p.seconds,
                 "views_per_second": views / p.seconds, **self._knn(p.epoch)}
+        row |= {"single_class_batches": p.single_class} if p.single_class else {}
         self._record(row, on_epoch)
         self.progress = Progress(p.epoch + 1, total_seconds=p.total_seconds + p.seconds)
 
@@ -200,6 +214,7 @@ class Trainer:
             "knn_top1_untrained": history[0].get("knn_top1"), "feature_layer": "encoder output (after pooling)",
             "seconds": seconds, "views_per_second": views / seconds if views else None,
             "train_images": len(self.splits.train), "data_checksum": self.splits.train.checksum,
+            "queries_checksum": self.splits.queries.checksum, "init_from": self.values["init_from"],
             "data_skipped": self.splits.train.skipped, "encoder_sha256": digest, "head_sha256": head_digest,
             "device": runs.device_name(self.device), "threads": torch.get_num_threads(),
             "versions": runs.versions(), "finished_at": time.time()})
@@ -242,10 +257,11 @@ def train(params, on_epoch=None, log=print):
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise ParamError(problem("WORLD_SIZE", "1: a run is one process", os.environ["WORLD_SIZE"],
                                  "Start it without a distributed launcher"))
-    values = params.resolved()
+    values = name_start(params.resolved())
     runs_dir = writable_folder(data.resolve(values["runs_dir"]), "runs_dir")
     splits = load_splits(values)
-    who = identity(values, splits.train.checksum)
+    values = settle(values, len(splits.train))
+    who = identity(values, splits)
     run = runs.create(runs_dir, who, values, values["fresh"])
     with runs.locked(run):
         if run.finished():
@@ -282,7 +298,7 @@ def main(arguments):
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
-        print(error or "stopped at once; start again to continue", file=sys.stderr)
+        print(str(error) or "stopped at once; start again to continue", file=sys.stderr)
         return 130
     return 0
 

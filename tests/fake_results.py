@@ -14,8 +14,11 @@ CORRUPTIONS = ("noise", "blur", "contrast", "pixelation", "occlusion")
 
 
 def fake_run(runs_dir, method="supcon", mixer="auto", seed=0, epochs=7, level=0.4, dataset="cifar10-mini", name=None,
-             **values):
-    """A run directory with params.json, linear_eval.json and embeddings.npz; returns its path."""
+             protocol=(), **values):
+    """A run directory with params.json, linear_eval.json and embeddings.npz; returns its path.
+
+    ``protocol`` holds what its evaluation had other than by default.
+    """
     params = Pretrain.check(method=method, mixer=mixer, seed=seed, epochs=epochs, warmup_epochs=min(1, epochs),
                             dataset=dataset, **values).resolved()
     short = sha256(json.dumps(params).encode())[:8]
@@ -28,6 +31,7 @@ def fake_run(runs_dir, method="supcon", mixer="auto", seed=0, epochs=7, level=0.
     np.savez(run / "embeddings.npz", encoder=draw.normal(size=(len(labels), 16)).astype("float16"), labels=labels,
              predictions=predictions, knn_predictions=predictions, classes=np.array(classes))
     record = fake_record(run.name, params, draw, level, float((labels == predictions).mean()), checksum)
+    record["protocol"] |= dict(protocol)
     (run / "linear_eval.json").write_text(json.dumps(record))
     return run
 
@@ -59,7 +63,8 @@ def fake_record(name, params, draw, level, top1, checksum):
         "status": "ok", "run": name, **{n: params[n] for n in ("method", "mixer", "encoder", "epochs", "seed",
                                                                 "batch_size", "dataset")},
         "trained_on": params["dataset"], "transfer": False, "data_checksum": {"train": "1" * 64, "test": checksum},
-        "protocol": PROTOCOL, "versions": {"mixlab": "0"}, "trained_by": "0", "marks": [], "device": "cpu",
+        "protocol": PROTOCOL | {"precision": params["precision"]}, "versions": {"mixlab": "0"}, "trained_by": "0",
+        "marks": [], "device": "cpu",
         "train_images": 2000, "test_images": 1000, "predictions_of": "lbfgs", "predictions_layer": "encoder",
         "knn": [{"layer": layer, "k": k, "temperature": 0.1, "top1": near(level - 0.03), "val_top1": None,
                  "seconds": 1.0} for layer in layers for k in (200, 5)],

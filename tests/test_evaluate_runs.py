@@ -29,6 +29,7 @@ from mixlab.evaluate import (
 )
 from mixlab.evaluate.__main__ import main
 from mixlab.evaluate.probes import Probe
+from mixlab.evaluate.rules import CHOOSING, DECIDING, differing, in_words, rules
 from mixlab.files import read_json, write_json
 from mixlab.params import LinearEval, Pretrain
 from mixlab.train import train
@@ -176,6 +177,57 @@ def test_the_same_evaluation_is_read_back_and_made_again_when_asked(simclr):
     assert evaluate(simclr, replace(LITTLE, knn_k=(3,)), log=quiet)["knn"][0]["k"] == 3
 
 
+def test_an_evaluation_by_another_protocol_is_kept(simclr):
+    first = evaluate(simclr, replace(LITTLE, train_size=40), log=quiet)
+    second = evaluate(simclr, replace(LITTLE, knn_temperature=0.2), log=quiet)
+    assert read_json(simclr.path / "linear_eval.json") == second
+    (kept,) = simclr.path.glob("linear_eval-*.json")
+    assert read_json(kept) == first and len(list(simclr.path.glob("*.npz"))) == 1
+    rows = [row for row in collect(simclr.path.parent) if row["evaluation"] == "knn 5"]
+    assert [(row["train_images"], row["top1"]) for row in rows] == [(64, second["knn"][1]["top1"]),
+                                                                    (40, first["knn"][1]["top1"])]
+    assert len({row["protocol_hash"] for row in rows}) == 2 and len({row["setting"] for row in rows}) == 1
+
+
+def test_the_same_protocol_replaces_its_own_file(simclr):
+    """Also where it is not the newest any more, and where the run's own data set is named."""
+    other = replace(LITTLE, knn_temperature=0.2)
+    for protocol in (LITTLE, other, LITTLE, replace(other, dataset="cifar10-mini"), replace(LITTLE, fresh=True)):
+        newest = evaluate(simclr, protocol, log=quiet)
+    (kept,) = simclr.path.glob("linear_eval-*.json")
+    assert read_json(simclr.path / "linear_eval.json") == newest and newest["knn"][0]["temperature"] == 0.1
+    assert read_json(kept)["knn"][0]["temperature"] == 0.2
+    assert len(collect(simclr.path.parent)) == 5, "2 of kNN each, and the probe once: its rules are the same"
+
+
+def test_a_kill_while_storing_loses_no_evaluation(simclr, monkeypatch):
+    first = evaluate(simclr, LITTLE, log=quiet)
+
+    def killed(path, content):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluation, "write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(simclr, replace(LITTLE, knn_temperature=0.2), log=quiet)
+    assert read_json(simclr.path / "linear_eval.json") == first
+    assert len(collect(simclr.path.parent)) == 3, "the copy that was made first is not counted twice"
+
+
+def test_every_field_of_the_protocol_is_known_to_the_rules():
+    """A new one must be put where it belongs, or numbers would be averaged across it."""
+    deciding = {name for names in DECIDING.values() for name in names}
+    asked = {*CHOOSING, "precision"}
+    assert set(Protocol().record()) == (deciding | asked) and not deciding & asked
+
+
+def test_rules_tell_in_words_what_differs(records):
+    record = records[0]["simclr"]
+    other = record | {"train_images": 9, "protocol": record["protocol"] | {"probe_lr": 1, "seed": 5, "probes": []}}
+    both = [rules(one) for one in (record, other)]
+    assert in_words(both[1], differing(both)) == "probe_lr 1, evaluation seed 5, 9 train images"
+    assert differing([rules(one, "knn") for one in (record, other)]) == ["train_images"]
+
+
 def test_an_unfinished_run_is_refused(simclr, tmp_path):
     write_json(simclr.path / "result.json", {"status": "interrupted"})
     with pytest.raises(CheckpointError, match=f"{simclr.name}: is interrupted, not finished. Start it again"):
@@ -209,6 +261,22 @@ def test_other_images_than_the_runs_are_refused(simclr):
     write_json(simclr.path / "result.json", simclr.result() | {"data_checksum": "0" * 64})
     with pytest.raises(DataError, match=f"data_checksum: 000000000000..., that of the images {simclr.name}"):
         evaluate(simclr, LITTLE, log=quiet)
+
+
+@pytest.mark.parametrize(("split", "checksum", "refused"), [
+    ("test", "0" * 64, True), ("val", "0" * 64, False), ("test", None, False)])
+def test_another_test_set_than_the_runs_is_refused(simclr, split, checksum, refused):
+    """It is known where the run's own kNN asked it."""
+    result = {name: value for name, value in simclr.result().items() if name != "queries_checksum"}
+    known = {} if checksum is None else {"queries_checksum": checksum}
+    write_json(simclr.path / "result.json", result | {"knn_split": split} | known)
+    if refused:
+        found = data.load("cifar10-mini", split="test").checksum
+        message = f"queries_checksum: 000000000000..., that of the test images of {simclr.name}; got '{found}'"
+        with pytest.raises(DataError, match=message):
+            evaluate(simclr, LITTLE, log=quiet)
+    else:
+        assert evaluate(simclr, LITTLE, log=quiet)["status"] == "ok"
 
 
 def test_a_damaged_encoder_is_refused(simclr):

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from mixlab import losses
 from mixlab.errors import DataError, ParamError
 from mixlab.losses import LABEL_SIMILARITIES, READINGS, check_targets, contrastive, soft_cross_entropy
+from mixlab.losses import streamed as losses
 
 I64 = torch.iinfo(torch.int64)
 

@@ -193,6 +193,9 @@ def test_the_run_itself_may_know_its_floor(tmp_path):
     (run / "result.json").write_text(json.dumps({"status": "ok", "knn_split": "val", "knn_k": 200,
                                                  "knn_top1_untrained": 0.123}))
     assert one.untrained_knn == {}, "a validation split is another protocol"
+    (run / "result.json").write_text(json.dumps({"status": "ok", "knn_split": "test", "knn_k": 200,
+                                                 "train_images": 7, "knn_top1_untrained": 0.123}))
+    assert one.untrained_knn == {}, "so is another number of images"
 
 
 def test_a_fine_tuned_or_smaller_run_is_no_reference(tmp_path):
@@ -213,6 +216,38 @@ def test_seeds_share_a_label_and_settings_do_not(tmp_path):
     groups = by_setting(plots.evaluated(tmp_path))
     assert sorted(map(len, groups.values())) == [1, 1, 2] and len(set(groups)) == 3
     assert sum("9 epochs" in label for label in groups) == 1
+
+
+def test_other_protocols_are_other_bars_and_lines(tmp_path):
+    """Seeds evaluated in two ways are not averaged, and a floor of another protocol is none."""
+    for seed, lr in enumerate((0.1, 0.5)):
+        fake_run(tmp_path, "supcon", seed=seed, protocol={"probe_lr": lr})
+    fake_run(tmp_path, "simclr", epochs=0, level=0.2, protocol={"probe_lr": 0.5})
+    fake_run(tmp_path, "cross_entropy", level=0.5, protocol={"probe_epochs": 7})
+    everything = plots.evaluated(tmp_path)
+    shown = sorted(of(everything, "supcon"), key=lambda one: one.record["seed"])
+    assert list(by_setting(shown)) == ["supcon, probe_lr 0.1", "supcon, probe_lr 0.5"]
+    words = texts(plots.accuracy_bars(shown, everything))
+    assert "untrained encoder (floor): none evaluated, so no line" in words
+    assert "cross-entropy control: none evaluated, so no line" in words
+    figure = plots.accuracy_bars(shown[::-1], everything)
+    assert "untrained encoder (floor): 1 run" in texts(figure)
+    dashed = [line.get_ydata().tolist() for line in figure.axes[0].lines if line.get_ls() == "--"]
+    assert dashed == [[-0.5, 0.5]], "the line crosses the bars of its own protocol only"
+
+
+def test_evaluations_of_one_run_by_equal_rules_are_one_bar(tmp_path):
+    run = fake_run(tmp_path, "supcon")
+    record = json.loads((run / "linear_eval.json").read_text())
+    (run / "linear_eval-00000000.json").write_text(json.dumps(record))
+    record |= {"probes": [], "robustness": [], "geometry": {}, "few_labels": record["few_labels"][:1]}
+    (run / "linear_eval.json").write_text(json.dumps(record | {"protocol": record["protocol"] | {"probes": []}}))
+    newest, earlier = plots.evaluated(tmp_path)
+    ((one,),) = by_setting([newest, earlier]).values()
+    assert measures(one) == measures(earlier) and len(one.record["few_labels"]) == 2
+    assert one.record["robustness"] == earlier.record["robustness"] and one.file == newest.file
+    assert newest.record["probes"] == [] and earlier.arrays() == {}, "nothing stored is changed"
+    assert plots.chosen([newest.run], [earlier.record]) == [earlier]
 
 
 def test_what_was_not_measured_is_said(tmp_path):
@@ -352,3 +387,17 @@ def test_the_notebook_runs_from_a_real_run_to_every_picture(tmp_path, hostile_fo
         drawn(plt.figure(number))
     record = json.loads((run.path / "linear_eval.json").read_text())
     assert record["status"] == "ok" and {e["probe"] for e in record["probes"]} == {"sgd", "lbfgs"}
+
+
+@pytest.mark.parametrize(("values", "wrong"), [
+    ({"method": "regions_between"}, None), ({"method": "regions_within"}, None),
+    ({"method": "regions_within", "profile": "as_released"}, "2 join")])
+def test_region_methods_show_which_pairs_attract(values, wrong):
+    figure = plots.regions(Pretrain.check(**values))
+    title = figure.axes[1].get_title()
+    assert "pairs that attract" in title and (wrong or "each shows one image") in title
+    plt.close(figure)
+
+
+def test_other_methods_have_no_regions_to_show():
+    assert plots.regions(Pretrain.check(method="moco")) is None

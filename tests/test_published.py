@@ -220,7 +220,8 @@ def test_the_table_of_results_speaks_for_runs_that_are_gone(runs_dir, tmp_path):
     assert all("results.csv" in s.caveat for s in scores)
     assert {s.protocol for s in scores} == {s.protocol for s in ours(plots.evaluated(runs_dir))}
     knn = sorted(s.value for s in scores if (s.method, s.knn_k, s.feature_layer) == ("supcon", 200, "encoder"))
-    assert len(knn) == 3, "two runs of one seed are no two seeds, so none is averaged"
+    assert len(knn) == 2, "two seeds of one setting, and another learning rate of which the row says nothing else"
+    assert sorted(s.seeds for s in scores if s.method == "supcon" and s.knn_k == 5) == [1, 1, 2, 2]
     assert all("untrained" in s.caveat for s in scores if s.epochs == 0)
 
 
@@ -232,6 +233,71 @@ def test_seeds_in_the_table_of_results_are_averaged(tmp_path):
     assert [(s.value, s.spread, s.seeds) for s in from_table] == [
         (pytest.approx(s.value), pytest.approx(s.spread), 3) for s in from_runs]
     assert reported(tmp_path / "absent.csv", ()) == []
+
+
+def test_rows_of_an_older_table_are_not_averaged(tmp_path):
+    """It does not know the settings of its runs."""
+    for seed in range(2):
+        fake_run(tmp_path / "runs", "supcon", seed=seed)
+    evaluate.write_report(tmp_path / "runs", tmp_path / "results.csv")
+    rows = list(csv.DictReader((tmp_path / "results.csv").open(newline="")))
+    with open(tmp_path / "old.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, [n for n in rows[0] if n not in ("setting", "protocol_hash")],
+                                extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    assert len(reported(tmp_path / "old.csv", ())) == 2 * len(reported(tmp_path / "results.csv", ()))
+
+
+# --- other protocols
+
+
+def probed(scores, evaluation="linear_cached"):
+    return [s for s in scores if s.evaluation == evaluation and s.feature_layer == "encoder"]
+
+
+def from_table(runs_dir):
+    evaluate.write_report(runs_dir, runs_dir / "results.csv")
+    return reported(runs_dir / "results.csv", ())
+
+
+@pytest.mark.parametrize("read", [lambda folder: ours(plots.evaluated(folder)), from_table], ids=["runs", "table"])
+def test_another_learning_rate_of_the_probe_is_another_score(tmp_path, read):
+    """Of the SGD probe only: nothing else depends on it, so its seeds stay together."""
+    for seed, lr in enumerate((0.1, 0.5)):
+        fake_run(tmp_path, "supcon", seed=seed, protocol={"probe_lr": lr})
+    scores = read(tmp_path)
+    sgd = [s for s in probed(scores) if s.caveat.startswith("SGD")]
+    assert [s.seeds for s in sgd] == [1, 1] and [s.spread for s in sgd] == [None, None]
+    assert any("0.1" in s.caveat for s in sgd) and any("0.5" in s.caveat for s in sgd)
+    assert {s.seeds for s in scores if s.evaluation == "knn" or s.caveat.startswith("L-BFGS")} == {2}
+    assert not [s for s in scores if s.evaluation == "knn" and "probe_lr" in s.caveat]
+
+
+def test_fewer_images_for_the_probes_are_another_score(tmp_path):
+    fake_run(tmp_path, "supcon", seed=0)
+    run = fake_run(tmp_path, "supcon", seed=1, protocol={"train_size": 500})
+    record = json.loads((run / "linear_eval.json").read_text())
+    (run / "linear_eval.json").write_text(json.dumps(record | {"train_images": 500}))
+    scores = ours(plots.evaluated(tmp_path))
+    assert {s.seeds for s in scores} == {1} and {s.dataset for s in scores} == {
+        "cifar10-mini", "cifar10-mini, 500 images for kNN and probes"}
+    assert {s.seeds for s in from_table(tmp_path)} == {1}
+
+
+def test_what_two_evaluations_of_a_run_both_measured_counts_once(tmp_path):
+    """One asked for one probe, the other for all; both have kNN."""
+    run = fake_run(tmp_path, "supcon")
+    everything = ours(plots.evaluated(tmp_path))
+    record = json.loads((run / "linear_eval.json").read_text())
+    record["protocol"]["probes"] = ["lbfgs"]
+    (run / "linear_eval-00000000.json").write_text((run / "linear_eval.json").read_text())
+    record["probes"] = [row for row in record["probes"] if row["probe"] == "lbfgs"]
+    (run / "linear_eval.json").write_text(json.dumps(record))
+    scores = ours(plots.evaluated(tmp_path))
+    assert len(plots.evaluated(tmp_path)) == 2 and {s.spread for s in scores} == {None}
+    assert sorted(s.value for s in scores) == sorted(s.value for s in everything)
+    assert sorted(s.value for s in from_table(tmp_path)) == pytest.approx(sorted(s.value for s in everything))
 
 
 # --- the notebook's parameters, filters, pictures and tables

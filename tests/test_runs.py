@@ -25,9 +25,14 @@ def test_the_name_says_who_it_is(run):
     assert "/" not in runs.run_name(WHO | {"dataset": "../../etc"})
 
 
-def test_fresh_makes_another_beside_it(run, tmp_path):
+def test_fresh_makes_another_beside_it_and_continues_one_left_unfinished(run, tmp_path):
     assert runs.create(tmp_path, WHO, {}).path == run.path
-    assert [runs.create(tmp_path, WHO, {}, fresh=True).name[-2:] for _ in range(2)] == ["-2", "-3"]
+    second = runs.create(tmp_path, WHO, {}, fresh=True)
+    assert second.name == f"{run.name}-2" and runs.create(tmp_path, WHO, {}, fresh=True) == second
+    with runs.locked(second):
+        assert runs.create(tmp_path, WHO, {}, fresh=True).name[-2:] == "-3"
+    write_json(second.path / "result.json", {"status": "ok"})
+    assert runs.create(tmp_path, WHO, {}, fresh=True).name[-2:] == "-3"
 
 
 def test_rows_are_kept_in_order_and_replaced_by_epoch(run):

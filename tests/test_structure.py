@@ -25,7 +25,7 @@ FOLDERS = sorted({file.parent for file in FILES})
 FLOORS = (
     {"errors"},
     {"rng", "files"},
-    {"data", "mixers", "encoders", "heads", "losses", "checkpoint", "optim"},
+    {"data", "mixers", "encoders", "heads", "losses", "checkpoint", "optim", "momentum", "regions"},
     {"views", "runs"},
     {"methods", "evaluate"},
     {"params", "projection", "attention"},

@@ -8,6 +8,8 @@ import torch
 
 from mixlab import checkpoint, data, runs
 from mixlab.errors import CheckpointError, DataError, NonFiniteLossError, ParamError
+from mixlab.methods import METHODS
+from mixlab.optim import own_state
 from mixlab.params import Pretrain, load_splits
 from mixlab.train import Trainer, main, train
 
@@ -89,6 +91,22 @@ def test_a_finished_run_is_returned_untouched(finished):
         k: v for k, v in before.items() if k != ".lock"}
 
 
+def test_starting_from_the_latest_run_names_it(tmp_path):
+    """``init_from: latest`` is another run when the latest is another; a name that is none leaves nothing behind."""
+    with pytest.raises(ParamError, match="init_from: a finished run"):
+        train(tiny(tmp_path, init_from="latest"), log=quiet)
+    assert not list(tmp_path.iterdir())
+    first = train(tiny(tmp_path, epochs=0), log=quiet)
+    tuned = [train(tiny(tmp_path, method="cross_entropy", init_from="latest", epochs=0), log=quiet)]
+    second = train(tiny(tmp_path, epochs=0, seed=1), log=quiet)
+    again = tiny(tmp_path, method="cross_entropy", init_from=second.name, epochs=0)
+    tuned.append(train(again, log=quiet))
+    assert [run.params()["init_from"] for run in tuned] == [first.name, second.name] and tuned[0].name != tuned[1].name
+    assert tuned[1].params()["init_from_sha256"] == second.result()["encoder_sha256"]
+    with pytest.raises(ParamError, match="init_from: latest, a run directory"):
+        train(tiny(tmp_path, init_from="nope"), log=quiet)
+
+
 def test_a_run_made_by_other_code_says_so(tmp_path):
     run = train(tiny(tmp_path, epochs=0), log=quiet)
     record = run.result()
@@ -111,25 +129,25 @@ class Stopped(Exception):
     pass
 
 
-@pytest.mark.parametrize("stop_at", [1, 3, 4, 6])
-def test_a_run_stopped_at_any_step_ends_as_if_it_never_stopped(finished, tmp_path, monkeypatch, stop_at):
-    """Faults 1 and 13 in one process; tests/faults kills real ones."""
-    step, made = Trainer.step, []
+@pytest.mark.parametrize(("place", "calls"), [("step", 0), ("step", 1), ("step", 3), ("step", 4), ("_end_epoch", 0),
+                                              ("_end_epoch", 1), ("_record", 1), ("_record", 2), ("finish", 0)])
+def test_a_run_stopped_anywhere_ends_as_if_it_never_stopped(finished, tmp_path, monkeypatch, place, calls):
+    """Fault 1 in one process: before the given call of a step, an epoch's end, a row, the result."""
+    whole, made = getattr(Trainer, place), []
 
-    def stopping(trainer):
-        if len(made) == stop_at:
+    def stopping(trainer, *arguments):
+        if len(made) == calls:
             raise Stopped
         made.append(1)
-        step(trainer)
+        whole(trainer, *arguments)
 
-    monkeypatch.setattr(Trainer, "step", stopping)
-    if stop_at < 6:
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, place, stopping)
         with pytest.raises(Stopped):
             train(tiny(tmp_path), log=quiet)
-    monkeypatch.setattr(Trainer, "step", step)
     lines = []
     assert_same(train(tiny(tmp_path), log=lines.append), finished)
-    assert stop_at == 6 or "Continuing" in lines[0]
+    assert "Continuing" in lines[0]
 
 
 def poison(monkeypatch, at, deferred=False):
@@ -167,6 +185,14 @@ def test_a_loss_that_is_not_finite_stops_the_run_naming_the_step(tmp_path, monke
     assert all(torch.isfinite(v).all() for v in state["method"].values() if v.is_floating_point())
 
 
+def test_a_loss_that_is_not_finite_at_once_still_leaves_a_checkpoint(tmp_path, monkeypatch):
+    """Fault 26 before the first minute is over."""
+    poison(monkeypatch, at=2)
+    with pytest.raises(NonFiniteLossError, match=r"checkpoint is kept \(epoch 1, step 0\)"):
+        train(tiny(tmp_path, checkpoint_every=60.0), log=quiet)
+    assert (runs.list_runs(tmp_path)[0].path / "checkpoint.pt").exists()
+
+
 def test_where_the_flag_is_read_late_no_later_step_changes_a_weight(tmp_path, monkeypatch):
     """Fault 26 as on a GPU: updates after the bad step are nothing, and the epoch's end names it."""
     poison(monkeypatch, at=2, deferred=True)
@@ -180,6 +206,92 @@ def test_where_the_flag_is_read_late_no_later_step_changes_a_weight(tmp_path, mo
     with pytest.raises(NonFiniteLossError, match="step 2 gave"):
         train(tiny(tmp_path, checkpoint_every=1e6), log=quiet)
     assert len(seen) == 3 and all(torch.equal(a, b) for later in seen[1:] for a, b in zip(seen[0], later, strict=True))
+
+
+def test_where_the_flag_is_read_late_no_later_step_changes_the_methods_own_state(tmp_path, monkeypatch):
+    """Fault 26 as on a GPU: slow encoder, queue and cursor stay as they were before the bad step."""
+    poison(monkeypatch, at=2, deferred=True)
+    seen, after_step = [], Trainer._after_step
+
+    def recording(trainer, out):
+        after_step(trainer, out)
+        seen.append([state.clone() for state in own_state(trainer.method)])
+
+    monkeypatch.setattr(Trainer, "_after_step", recording)
+    with pytest.raises(NonFiniteLossError, match="step 2 gave"):
+        train(tiny(tmp_path, method="moco", checkpoint_every=1e6), log=quiet)
+    assert len(seen) == 3 and len(seen[0]) > 30
+    assert all(torch.equal(a, b) for later in seen[1:] for a, b in zip(seen[0], later, strict=True))
+
+
+def test_a_good_step_moves_the_methods_own_state_where_the_flag_is_read_late(tmp_path, monkeypatch):
+    poison(monkeypatch, at=0, deferred=True)
+    late = train(tiny(tmp_path / "late", method="moco", epochs=1), log=quiet)
+    monkeypatch.undo()
+    early = train(tiny(tmp_path / "early", method="moco", epochs=1), log=quiet)
+    state, other = final_state(late)[0], final_state(early)[0]
+    assert int(state["queue.cursor"]) == 24 % 12 and all(torch.allclose(v, other[k]) for k, v in state.items())
+
+
+SMALL_HEADS = {"byol": {"proj_hidden": 32, "predictor_hidden": 32}, "simsiam": {"proj_hidden": 32, "proj_dim": 32}}
+
+
+@pytest.mark.parametrize("method", ["moco", "byol", "regions_within"])
+def test_queue_slow_encoder_and_predictor_survive_a_stop(tmp_path, monkeypatch, method):
+    """Bit for bit: the third of four steps is made after a resume."""
+    params = {"method": method, "train_size": 16} | SMALL_HEADS.get(method, {})
+    whole = train(tiny(tmp_path / "whole", **params), log=quiet)
+    step, made = Trainer.step, []
+
+    def stopping(trainer):
+        if len(made) == 3:
+            raise Stopped
+        made.append(1)
+        step(trainer)
+
+    monkeypatch.setattr(Trainer, "step", stopping)
+    with pytest.raises(Stopped):
+        train(tiny(tmp_path / "parts", **params), log=quiet)
+    monkeypatch.setattr(Trainer, "step", step)
+    lines = []
+    assert_same(train(tiny(tmp_path / "parts", **params), log=lines.append), whole)
+    assert "Continuing" in lines[0]
+    own = [k for k in final_state(whole)[0] if k.startswith(("key_", "queue", "predictor"))]
+    assert {"moco": "queue.keys", "byol": "predictor.0.weight", "regions_within": "queues.G.keys"}[method] in own
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m not in ("mixsupcon", "moco", "byol", "regions_within")])
+def test_every_method_trains_from_its_file(tmp_path, capsys, method):
+    """``python -m mixlab.train`` of one step, and its encoder and head can be read again."""
+    lines = [f"method: {method}", "epochs: 1", "warmup_epochs: 0", "train_size: 16", "batch_size: 16",
+             f"runs_dir: {tmp_path}/runs", *(f"{k}: {v}" for k, v in SMALL_HEADS.get(method, {}).items())]
+    (tmp_path / "one.yaml").write_text("\n".join(lines) + "\n")
+    assert main([str(tmp_path / "one.yaml")]) == 0, capsys.readouterr().err
+    run = runs.find("latest", tmp_path / "runs")
+    runs.load_encoder(run)
+    runs.load_head(run)
+    assert run.result()["status"] == "ok" and run.params()["queue_size"] in (None, 16)
+
+
+def test_a_slow_encoder_starts_from_init_from_too(finished):
+    params = tiny(finished.path.parent, method="moco", init_from=finished.name, epochs=0)
+    state = final_state(train(params, log=quiet))[0]
+    key = "layers.3.0.conv1.weight"
+    assert torch.equal(state[f"key_branch.encoder.{key}"], state[f"encoder.{key}"])
+    assert torch.equal(state[f"encoder.{key}"], final_state(finished)[0][f"encoder.{key}"])
+
+
+def test_simsiams_predictor_keeps_its_learning_rate(tmp_path, monkeypatch):
+    rates, step = [], Trainer.step
+
+    def recording(trainer):
+        step(trainer)
+        rates.append([group["lr"] for group in trainer.optimizer.param_groups])
+
+    monkeypatch.setattr(Trainer, "step", recording)
+    train(tiny(tmp_path, method="simsiam", **SMALL_HEADS["simsiam"]), log=quiet)
+    falling, constant = zip(*rates, strict=True)
+    assert set(constant) == {0.05} and list(falling) == sorted(set(falling), reverse=True)
 
 
 def test_a_batch_larger_than_the_data_is_refused(tmp_path):
@@ -208,14 +320,17 @@ def test_one_class_alone_is_refused(tmp_path, monkeypatch):
         train(tiny(tmp_path), log=quiet)
 
 
-def test_a_batch_of_one_class_is_said_once(tmp_path, monkeypatch):
-    """Fault 29: finite, and said once."""
+def test_batches_of_one_class_are_counted_and_an_epoch_of_them_is_an_error(tmp_path, monkeypatch):
+    """Fault 29: their loss is finite."""
     images = data.load("cifar10-mini")
-    chosen = torch.cat([(images.labels == 0).nonzero().flatten(), (images.labels == 1).nonzero().flatten()[:1]])
-    monkeypatch.setattr(data, "load", lambda *_, **__: images.subset(chosen))
-    lines = []
-    run = train(tiny(tmp_path, method="supcon", train_size="auto", epochs=1), log=lines.append)
-    assert sum("holds a single class" in line for line in lines) == 1 and run.history()[-1]["loss"] > 0
+    first, second = ((images.labels == k).nonzero().flatten() for k in (0, 1))
+    monkeypatch.setattr(data, "load", lambda *_, **__: images.subset(torch.cat([first[:23], second[:1]])))
+    run = train(tiny(tmp_path, method="supcon", train_size="auto", epochs=1), log=quiet)
+    assert run.history()[-1]["single_class_batches"] == 2 and run.history()[-1]["loss"] > 0
+    monkeypatch.setattr(Trainer, "_count_one_class", lambda trainer, index: vars(trainer.progress).update(
+        single_class=trainer.progress.single_class + 1))
+    with pytest.raises(DataError, match="got 3 batches of one class each in epoch 1"):
+        train(tiny(tmp_path, method="supcon", train_size="auto", epochs=1, seed=1), log=quiet)
 
 
 def test_validation_images_answer_instead_of_the_test_set(tmp_path):

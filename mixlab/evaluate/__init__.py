@@ -15,11 +15,13 @@ from mixlab.evaluate.logistic import fit_logistic
 from mixlab.evaluate.probes import labelled_rows, lbfgs_probe
 from mixlab.evaluate.protocol import LAYERS, PROBES, Protocol
 from mixlab.evaluate.report import collect, write_report
+from mixlab.evaluate.rules import DECIDING, differing, in_words, rules, setting, stored_files
 from mixlab.evaluate.scoring import calibration_error, scores
 from mixlab.evaluate.sgd import Linear, sgd_probe
 from mixlab.evaluate.subjects import select_runs
 
-__all__ = ["LAYERS", "PROBES", "STRENGTHS", "Features", "Linear", "Protocol", "alignment", "augmented_features",
-           "calibration_error", "collect", "corrupt", "effective_rank", "evaluate", "evaluate_all", "features",
-           "fit_logistic", "knn_predict", "knn_top1", "labelled_rows", "lbfgs_probe", "scatter", "scores",
-           "select_runs", "sgd_probe", "spectrum", "tolerance", "uniformity", "write_report"]
+__all__ = ["DECIDING", "LAYERS", "PROBES", "STRENGTHS", "Features", "Linear", "Protocol", "alignment",
+           "augmented_features", "calibration_error", "collect", "corrupt", "differing", "effective_rank", "evaluate",
+           "evaluate_all", "features", "fit_logistic", "in_words", "knn_predict", "knn_top1", "labelled_rows",
+           "lbfgs_probe", "rules", "scatter", "scores", "select_runs", "setting", "sgd_probe", "spectrum",
+           "stored_files", "tolerance", "uniformity", "write_report"]

@@ -14,6 +14,7 @@ from mixlab.evaluate.geometry import geometry
 from mixlab.evaluate.knn import knn_predict
 from mixlab.evaluate.probes import few_labels, fit_probes, labelled_rows, score_probe
 from mixlab.evaluate.protocol import DEFAULT_FRACTIONS, Protocol
+from mixlab.evaluate.rules import keep_earlier, kept_name
 from mixlab.evaluate.scoring import scores
 from mixlab.evaluate.sgd import Linear
 from mixlab.evaluate.subjects import check_run, file_names, is_own, load_images
@@ -27,8 +28,9 @@ HALF_MAX = 65504  # the largest float16
 def evaluate(run, protocol=None, log=print):
     """Evaluates a finished run and stores the result in its directory.
 
-    Writes ``embeddings.npz`` and then ``linear_eval.json`` (``linear_eval-<dataset>.json`` for transfer). The same
-    evaluation by the same code is not made twice: it is read back, unless ``protocol.fresh``.
+    Writes ``embeddings.npz`` and then ``linear_eval.json`` (``linear_eval-<dataset>.json`` for transfer): the newest
+    evaluation. An earlier one of another protocol stays as ``linear_eval-<hash8 of its protocol>.json``, without its
+    embeddings. The newest, asked for again by the same code, is read back, unless ``protocol.fresh``.
 
     Args:
         run: a ``Run``.
@@ -215,12 +217,17 @@ def _arrays(found, knn_answers, predicting):
 
 
 def _store(run, protocol, record, arrays):
-    """Writes the embeddings, then the record that vouches for them, and returns it as read back."""
+    """Writes the embeddings, then the record that vouches for them, and returns it as read back.
+
+    A record of another protocol is kept first, so that at every instant each is in some file.
+    """
     record_name, embeddings_name = file_names(run, protocol)
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     content = buffer.getvalue()
     with runs.locked(run):
+        keep_earlier(run.path / record_name, record)
         write(run.path / embeddings_name, content)
         write_json(run.path / record_name, {**record, "embeddings_sha256": sha256(content)})
+        (run.path / kept_name(record, record_name)).unlink(missing_ok=True)
     return read_json(run.path / record_name)

@@ -6,36 +6,41 @@ from pathlib import Path
 
 from mixlab import runs
 from mixlab.errors import CheckpointError
+from mixlab.evaluate.rules import rules, setting, stored_files
 from mixlab.files import read_json, write
 
 COLUMNS = ("run", "method", "mixer", "encoder", "trained_on", "dataset", "transfer", "epochs", "batch_size", "seed",
-           "evaluation", "layer", "protocol", "top1", "top1_std", "top5", "calibration_error", "val_top1", "draws",
-           "alignment", "uniformity", "tolerance", "effective_rank", "dim", "within_between", "collapse",
-           "train_images", "test_images", "train_checksum", "test_checksum", "trained_by", "evaluated_by", "device",
-           "seconds", "marks")
+           "setting", "evaluation", "layer", "protocol", "protocol_hash", "top1", "top1_std", "top5",
+           "calibration_error", "val_top1", "draws", "alignment", "uniformity", "tolerance", "effective_rank", "dim",
+           "within_between", "collapse", "train_images", "test_images", "train_checksum", "test_checksum",
+           "trained_by", "evaluated_by", "device", "seconds", "marks")
 MEASURES = ("alignment", "uniformity", "tolerance", "effective_rank", "dim", "within_between", "collapse")
 SHARED = ("run", "method", "mixer", "encoder", "trained_on", "dataset", "transfer", "epochs", "batch_size", "seed",
           "train_images", "test_images", "trained_by", "device")
+ONCE = ("run", "dataset", "evaluation", "layer", "protocol", "protocol_hash")  # what is in the table once
 
 
 def collect(runs_dir):
-    """Rows (dicts with the names ``COLUMNS``) of all stored evaluations: one per run, evaluation and layer.
+    """Rows (dicts with the names ``COLUMNS``) of all stored evaluations: one per run, evaluation, layer and protocol.
 
-    Accuracies are fractions; what does not apply is None. Sorted by run, then in the order of the evaluation.
+    Accuracies are fractions; what does not apply is None. Sorted by run, the newest evaluation first, then in the
+    order of the evaluation. What two evaluations measured by equal rules is there once, from the newer one.
+    ``setting`` is equal for runs that differ in their seed only, ``protocol_hash`` for numbers measured by equal rules.
     Raises:
         CheckpointError: a record that is damaged or of another mixlab, by name.
     """
-    rows = []
+    found = {}
     for run in sorted(runs.list_runs(runs_dir), key=lambda run: run.name):
-        for file in sorted(run.path.glob("linear_eval*.json")):
-            rows += _rows(file)
-    return rows
+        name = runs.identity_hash(setting(run.params()))
+        for row in [row for file in stored_files(run) for row in _rows(file)]:
+            found.setdefault(tuple(row[n] for n in ONCE), row | {"setting": name})
+    return list(found.values())
 
 
 def _rows(file):
     record = read_json(file)
     try:
-        return [_filled(row, record) for row in _evaluations(record)]
+        return [_filled(row, kind, record) for kind, row in _evaluations(record)]
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{file}: is not an evaluation by this mixlab ({error!r}). Delete it, or evaluate the "
                               "run again.") from error
@@ -52,25 +57,26 @@ def write_report(runs_dir, path):
     return len(rows)
 
 
-def _filled(row, record):
+def _filled(row, kind, record):
     shared = {name: record[name] for name in SHARED}
     shared |= {"train_checksum": record["data_checksum"]["train"], "test_checksum": record["data_checksum"]["test"],
-               "evaluated_by": record["versions"]["mixlab"], "marks": "; ".join(record["marks"])}
+               "evaluated_by": record["versions"]["mixlab"], "marks": "; ".join(record["marks"]),
+               "protocol_hash": runs.identity_hash(rules(record, kind))}
     return dict.fromkeys(COLUMNS) | shared | row
 
 
 def _evaluations(record):
-    """The rows of one record, without what they share."""
-    yield from (_knn(row) for row in record["knn"])
-    yield from (_probe(row, record["protocol"]) for row in record["probes"])
+    """Pairs (kind, as in ``rules``; row without what all share) of one record."""
+    yield from (("knn", _knn(row)) for row in record["knn"])
+    yield from ((row["probe"], _probe(row, record["protocol"])) for row in record["probes"])
     if record["own_head"]:
-        yield {"evaluation": "own head", "layer": "classifier", "protocol": "the classifier of the run itself",
-               **_taken(record["own_head"], "top1", "top5", "calibration_error")}
-    yield from (_few(row) for row in record["few_labels"])
-    yield from (_corrupted(row, record) for row in record["robustness"])
+        yield "own", {"evaluation": "own head", "layer": "classifier", "protocol": "the classifier of the run itself",
+                      **_taken(record["own_head"], "top1", "top5", "calibration_error")}
+    yield from (("few", _few(row)) for row in record["few_labels"])
+    yield from (("robustness", _corrupted(row, record)) for row in record["robustness"])
     for layer, measures in record["geometry"].items():
-        yield {"evaluation": "geometry", "layer": layer, "protocol": "test images; alignment of contrastive views",
-               **_taken(measures, *MEASURES)}
+        yield "geometry", {"evaluation": "geometry", "layer": layer, **_taken(measures, *MEASURES),
+                           "protocol": "test images; alignment of contrastive views"}
 
 
 def _taken(row, *names):

@@ -57,7 +57,8 @@ def load_images(run, protocol):
     Of its own data set these are the images the run trained on, all with their labels, and its validation split; of
     another one all training images (``train_size`` of them if that is given).
     Raises:
-        DataError: images without labels, of one class only, or with another checksum than the run's.
+        DataError: images without labels, of one class only, or with another checksum than the run's (training images,
+            and test images where the run recorded theirs).
         ParamError, DataError: as ``data.load``; k larger than the bank.
     """
     values = run.params()
@@ -66,7 +67,7 @@ def load_images(run, protocol):
     train, test = (data.load(name, split=split, **_place(name, values, protocol)) for split in ("train", "test"))
     _check_labels(name, train, test)
     if own:
-        _check_checksum(run, train)
+        _check_checksums(run, train, test)
     train, val = data.split_validation(train, values["val_fraction"] if own else 0, values["seed"])
     size = values["train_size"] if own and protocol.train_size == "auto" else protocol.train_size
     if size != "auto":
@@ -102,9 +103,16 @@ def _check_labels(name, train, test):
         raise DataError(problem("dataset", "at least two classes", train.classes, "Add classes"))
 
 
-def _check_checksum(run, train):
-    trained_on = run.result().get("data_checksum", "unknown")
+def _check_checksums(run, train, test):
+    """The images must be those of the run; its test images are known where its own kNN asked them."""
+    result = run.result()
+    trained_on, queries = result.get("data_checksum", "unknown"), result.get("queries_checksum")
     if train.checksum != trained_on:
-        raise DataError(problem(
-            "data_checksum", f"{trained_on[:12]}..., that of the images {run.name} was trained on", train.checksum,
-            "Put those images back, set data_dir to where they are, or name the new ones as another dataset"))
+        raise DataError(_other_images("data_checksum", trained_on, f"the images {run.name} was trained on", train))
+    if queries is not None and result.get("knn_split") == "test" and test.checksum != queries:
+        raise DataError(_other_images("queries_checksum", queries, f"the test images of {run.name}", test))
+
+
+def _other_images(name, checksum, whose, images):
+    return problem(name, f"{checksum[:12]}..., that of {whose}", images.checksum,
+                   "Put those images back, set data_dir to where they are, or name the new ones as another dataset")

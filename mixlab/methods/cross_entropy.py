@@ -31,7 +31,8 @@ class CrossEntropy(nn.Module):
         draw = self.mixer.draw(images, images, batch.key.child("mixer"))
         logits = self.classifier(self.encoder(images, others=images, draw=draw))  # (B, num_classes)
         targets = draw.targets(batch.labels, self.num_classes) if self.mixer.mixes else batch.labels
-        correct = (logits.detach().argmax(1) == batch.labels).float().mean()
+        names = targets.argmax(1) if self.mixer.mixes else targets  # of a mixture, the class with the larger share
+        correct = (logits.detach().argmax(1) == names).float().mean()
         return {**soft_cross_entropy(logits, targets), "train_top1": correct}
 
     def after_step(self, out):

@@ -33,6 +33,7 @@ class MixSupCon(nn.Module):
     needs_labels, needs_region = True, False
     views = ("contrast", "contrast")
     default_mixer = "mixup"
+    unmixed_relative = "supcon"
 
     def __init__(self, encoder, mixer, *, num_classes, n_mix=2, reading="row", label_similarity="dot",
                  temperature=0.07, proj_dim=128, proj_hidden=512):

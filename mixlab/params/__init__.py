@@ -4,11 +4,20 @@ One layer of configuration: the parameters cell of a notebook, overridden by ``p
 """
 
 from mixlab.params.base import Params, allowed
-from mixlab.params.build import build, build_method, build_mixer, build_recipes, identity, load_splits
+from mixlab.params.build import (
+    build,
+    build_method,
+    build_mixer,
+    build_recipes,
+    identity,
+    load_splits,
+    name_start,
+    settle,
+)
 from mixlab.params.compare import Compare
 from mixlab.params.linear_eval import LinearEval
 from mixlab.params.mixers import Mixers
 from mixlab.params.pretrain import Pretrain
 
 __all__ = ["Compare", "LinearEval", "Mixers", "Params", "Pretrain", "allowed", "build", "build_method", "build_mixer",
-           "build_recipes", "identity", "load_splits"]
+           "build_recipes", "identity", "load_splits", "name_start", "settle"]

@@ -7,22 +7,32 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
+from mixlab.data import DATASETS, check_name
 from mixlab.encoders import ENCODERS, STEMS
 from mixlab.errors import ParamError, problem
 from mixlab.methods import METHODS
 from mixlab.mixers import MIXERS
 from mixlab.params.base import Params
+from mixlab.views import RECIPES
 
 Auto = Literal["auto"]
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Positive = Annotated[float, Field(gt=0, le=1e6)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
-METHOD_NAMES = ("n_mix", "reading", "label_similarity", "temperature", "proj_dim", "proj_hidden")
 MIXER_NAMES = ("alpha", "lam_per", "mix_prob")
 RECIPE_NAMES = ("crop_scale", "jitter")
+BASE_ONLY = {"queue_size": ("moco",), "batchnorm": ("moco",), "bn_splits": ("moco",), "ema_momentum": ("moco", "byol"),
+             "predictor_hidden": ("byol",)}  # what unmix takes for some of its bases only
 
 
+def _arguments(method):
+    """A method's own hyper-parameters with their defaults, from its signature."""
+    signature = inspect.signature(method.__init__).parameters.values()
+    return {p.name: p.default for p in signature if p.kind is p.KEYWORD_ONLY and p.name != "num_classes"}
+
+
+METHOD_NAMES = tuple(dict.fromkeys(name for method in METHODS.values() for name in _arguments(method)))
 
 class Pretrain(Params):
     """Parameters of ``pretrain.ipynb`` and of ``python -m mixlab.train``. The defaults are the quick preset."""
@@ -35,9 +45,26 @@ class Pretrain(Params):
     n_mix: Auto | Annotated[int, Field(ge=1, le=16)] = "auto"
     reading: Auto | Literal["row", "pairs", "anchor"] = "auto"
     label_similarity: Auto | Literal["dot", "cosine"] = "auto"
-    temperature: Auto | Annotated[float, Field(gt=0, lt=100)] = 0.1
+    temperature: Auto | Annotated[float, Field(gt=1e-6, lt=100)] = 0.1
     proj_dim: Auto | Count = "auto"
     proj_hidden: Auto | Count = "auto"
+    proj_depth: Auto | Annotated[int, Field(ge=1, le=8)] = "auto"
+    predictor_hidden: Auto | Count = "auto"
+    queue_size: Auto | Count = "auto"
+    ema_momentum: Auto | Annotated[float, Field(ge=0, lt=1)] = "auto"
+    symmetric: Auto | bool = "auto"
+    batchnorm: Auto | Literal["plain", "split", "shuffle"] = "auto"
+    bn_splits: Auto | Annotated[int, Field(ge=1, le=1024)] = "auto"
+    base: Auto | Literal["moco", "simclr", "byol"] = "auto"
+    global_prob: Auto | Share = "auto"
+    mix_branches: Auto | Literal["one", "both"] = "auto"
+    reverse: Auto | bool = "auto"
+    mix_weight: Auto | Annotated[float, Field(ge=0, le=1e6)] = "auto"
+    mix_temperature: Auto | Annotated[float, Field(gt=1e-6, lt=100)] = "auto"
+    profile: Auto | Literal["paper_fixed", "as_released"] = "auto"
+    region_weight: Auto | Literal["area"] | Share = "auto"
+    region_layer: Auto | Annotated[int, Field(ge=3, le=4)] = "auto"
+    region_pool: Auto | Literal["cells", "bilinear"] = "auto"
     dataset: Annotated[str, Field(min_length=1)] = "cifar10-mini"
     data_dir: str = "auto"
     image_size: Annotated[int, Field(ge=8, le=1024)] = 32
@@ -71,10 +98,8 @@ class Pretrain(Params):
     interactive: Auto | bool = "auto"
 
     def contradictions(self):
-        found = [*self._foreign_values(), *self._schedule_problems()]
-        if self.method == "mixsupcon" and self.mixer == "none":
-            found.append((("method", "mixer"), problem("mixer", "a mixer that mixes, because method mixsupcon mixes",
-                                                       "none", "Use method supcon for no mixing")))
+        found = [*self._foreign_values(), *self._schedule_problems(), *self._mixer_problems(), *self._batch_problems(),
+                 *self._base_problems(), *self._data_problems()]
         if self.label_fraction < 1 and not METHODS[self.method].needs_labels:
             found.append((("method", "label_fraction"), problem(
                 "label_fraction", f"1.0, because method {self.method} uses no labels", self.label_fraction,
@@ -92,6 +117,52 @@ class Pretrain(Params):
                 yield (name, "method", "mixer"), problem(name, f"auto, because {by} does not take it", value,
                                                          f"Leave it out, or use another {by.split()[0]}")
 
+    def _mixer_problems(self):
+        """Methods that cannot use this mixer: they never mix, always mix, or compare regions."""
+        method, mixer = METHODS[self.method], MIXERS[self.mixer_name()]
+        allowed, todo = "", ""
+        if method.needs_region and not mixer.has_region:
+            regions = [name for name, known in MIXERS.items() if known.has_region]
+            allowed = f"one of {', '.join(regions)}, because method {self.method} compares regions"
+        elif hasattr(method, "mixing_relatives") and mixer.mixes:
+            allowed = f"auto or none, because method {self.method} does not mix"
+            todo = f"Use method {' or '.join(method.mixing_relatives)} to mix"
+        elif hasattr(method, "unmixed_relative") and not mixer.mixes:
+            allowed = f"a mixer that mixes, because method {self.method} mixes"
+            todo = f"Use method {method.unmixed_relative} for no mixing"
+        if allowed:
+            yield ("method", "mixer"), problem("mixer", allowed, self.mixer_name(), todo)
+
+    def _batch_problems(self):
+        """A queue that cannot hold a batch, and a batch that cannot be divided for BatchNorm."""
+        values = self.resolved_method()
+        if isinstance(values.get("queue_size"), int) and values["queue_size"] < self.batch_size:
+            yield ("queue_size", "batch_size"), problem(
+                "queue_size", f"auto or at least batch_size ({self.batch_size})", values["queue_size"],
+                "Raise it, or lower batch_size")
+        splits, halves = values.get("bn_splits", 1), hasattr(METHODS[self.method], "halves_batch")
+        in_parts = values.get("batchnorm", "plain") != "plain" and values.get("base", "moco") == "moco"
+        if in_parts and self.batch_size % (splits * (2 if halves else 1)):
+            yield ("bn_splits", "batch_size", "batchnorm"), problem(
+                "bn_splits", f"a divisor of {'half of ' if halves else ''}batch_size ({self.batch_size})", splits,
+                "Change one of them, or use batchnorm plain")
+
+    def _base_problems(self):
+        base = self.resolved_method().get("base")
+        for name, bases in BASE_ONLY.items() if base else ():
+            if base not in bases and getattr(self, name) != "auto":
+                yield (name, "base"), problem(name, f"auto, because base {base} does not take it", getattr(self, name),
+                                              f"Leave it out, or use base {' or '.join(bases)}")
+
+    def _data_problems(self):
+        try:
+            check_name(self.dataset)
+        except ParamError as error:
+            yield ("dataset",), str(error)
+        if self.dataset in DATASETS and self.image_size != 32:
+            yield ("image_size", "dataset"), problem("image_size", f"32, the size of {self.dataset}", self.image_size,
+                                                     "Leave it out, or use dataset folder:PATH")
+
     def _schedule_problems(self):
         if self.warmup_epochs > max(self.epochs, 1):
             yield ("warmup_epochs", "epochs"), problem(
@@ -106,8 +177,17 @@ class Pretrain(Params):
     def mixer_name(self):
         return METHODS[self.method].default_mixer if self.mixer == "auto" else self.mixer
 
+    def resolved_method(self):
+        """The method's own parameters; ``queue_size`` alone may stay ``auto``, which ``settle`` ends."""
+        own = _arguments(METHODS[self.method])
+        return {name: getattr(self, name) if getattr(self, name) != "auto" or name == "queue_size" else default
+                for name, default in own.items()}
+
     def resolved(self):
-        """These parameters with every ``auto`` replaced by its value; what a method does not take becomes None."""
+        """These parameters with every ``auto`` replaced by its value; what a method does not take becomes None.
+
+        Only ``queue_size`` may stay ``auto``: it depends on the number of images, see ``settle``.
+        """
         method, mixer = METHODS[self.method], MIXERS[self.mixer_name()]
         defaults = _arguments(method) | _mixer_arguments(mixer) | _recipe_arguments(method)
         device = _device(self.device)
@@ -119,14 +199,9 @@ class Pretrain(Params):
         for name in (*METHOD_NAMES, *MIXER_NAMES, *RECIPE_NAMES):
             if name not in defaults:
                 values[name] = None
-            elif values[name] == "auto":
+            elif values[name] == "auto" and name != "queue_size":
                 values[name] = defaults[name]
         return values
-
-
-def _arguments(method):
-    signature = inspect.signature(method.__init__).parameters.values()
-    return {p.name: p.default for p in signature if p.name in METHOD_NAMES}
 
 
 def _mixer_arguments(mixer):
@@ -134,8 +209,9 @@ def _mixer_arguments(mixer):
 
 
 def _recipe_arguments(method):
-    """Weak views take neither; the others the CIFAR recipe's lower crop bound and jitter strength (1 is its own)."""
-    return {"crop_scale": 0.2, "jitter": 1.0} if set(method.views) - {"weak", "plain"} else {}
+    """Weak views take neither; the others their recipe's lower crop bound and jitter strength (1 is its own)."""
+    strong = [RECIPES[view] for view in method.views if view not in ("weak", "plain")]
+    return {"crop_scale": strong[0].crop_scale[0], "jitter": 1.0} if strong else {}
 
 
 def _device(wanted):

@@ -2,21 +2,18 @@
 
 import json
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from mixlab import data, runs
+from mixlab import data, evaluate, runs
 from mixlab.errors import CheckpointError
 from mixlab.files import read_json
 
-# What does not make two runs different settings: they differ in their draws, or in where and how fast they ran.
-SAME_SETTING = ("seed", "data_dir", "runs_dir", "device", "compile", "checkpoint_every", "knn_every", "fresh",
-                "interactive")
 MONITOR_TEMPERATURE = 0.1  # of the kNN that a run records while it trains
 READ = ("method", "mixer", "encoder", "epochs", "seed", "batch_size", "dataset", "trained_on", "data_checksum", "knn",
-        "probes", "few_labels", "robustness", "geometry")  # what the pictures need of a record
+        "probes", "few_labels", "robustness", "geometry", "protocol")  # what the pictures need of a record
 PROBES = {"sgd": "linear probe, SGD", "sgd_augmented": "linear probe, SGD on crops",
           "lbfgs": "linear probe, L-BFGS"}
 
@@ -36,18 +33,30 @@ class Evaluated:
 
     @property
     def setting(self):
-        """Text equal for runs that differ in their seed only."""
-        kept = {n: v for n, v in self.values.items() if n not in SAME_SETTING} or self.run.name
-        return json.dumps([kept, self.record["dataset"]], sort_keys=True)
+        """Text equal for runs that differ in their seed only and were evaluated by equal rules."""
+        return self.setting_by(None)
+
+    def setting_by(self, kind):
+        """``setting`` with regard to one kind of number only, as in ``evaluate.rules``."""
+        kept = evaluate.setting(self.values) or self.run.name
+        return json.dumps([kept, self.record["dataset"], evaluate.rules(self.record, kind)], sort_keys=True)
+
+    @property
+    def rules(self):
+        """What changed the numbers: only evaluations of equal rules are averaged or held against each other."""
+        return evaluate.rules(self.record)
 
     @property
     def dataset(self):
-        """The data set evaluated on, and what sets the run apart from one on all of it."""
+        """The data set evaluated on, and what sets run and evaluation apart from those on all of it."""
         name, trained_on, values = self.record["dataset"], self.record["trained_on"], self.values
+        asked = self.record["protocol"].get("train_size", "auto")
+        fewer = asked not in ("auto", values.get("train_size") if name == trained_on else "auto")
         parts = [(trained_on != name, f"encoder from {trained_on}"),
                  (values.get("train_size", "auto") != "auto", f"{values.get('train_size')} training images"),
                  (values.get("label_fraction", 1) < 1, f"{100 * values.get('label_fraction', 1):g} % of the labels"),
-                 (values.get("val_fraction", 0) > 0, f"{100 * values.get('val_fraction', 0):g} % held out")]
+                 (values.get("val_fraction", 0) > 0, f"{100 * values.get('val_fraction', 0):g} % held out"),
+                 (fewer, f"{asked} images for kNN and probes")]
         return ", ".join([name, *[text for applies, text in parts if applies]])
 
     @property
@@ -72,7 +81,9 @@ class Evaluated:
     @property
     def untrained_knn(self):
         """``{(what, layer): accuracy}`` that the run itself recorded before training, where it is the same protocol."""
-        result, same = self.run.result(), self.record["dataset"] == self.record["trained_on"]
+        result, bank = self.run.result(), self.record.get("train_images")
+        same = (self.record["dataset"] == self.record["trained_on"] and result.get("train_images", bank) == bank and
+                self.values.get("precision") == self.record["protocol"].get("precision"))
         known = result.get("knn_top1_untrained") is not None and result.get("knn_split") == "test"
         rows = [e for e in self.record["knn"] if (e["layer"], e["k"], e["temperature"]) ==
                 ("encoder", result.get("knn_k"), MONITOR_TEMPERATURE)]
@@ -88,14 +99,17 @@ class Evaluated:
 
 
 def evaluated(runs_dir):
-    """Every finished evaluation below ``runs_dir``, the newest run first; a damaged one is left out with a warning."""
+    """Every finished evaluation below ``runs_dir``, the newest run first; a damaged one is left out with a warning.
+
+    Evaluations of one run by different protocols stand beside each other.
+    """
     return [one for run in runs.list_runs(data.resolve(runs_dir)) for one in evaluations_of(run)]
 
 
 def evaluations_of(run):
-    """The evaluations of one run: on its own data set, then on others."""
+    """The evaluations of one run: the newest on its own data set, then earlier ones and those on others."""
     found = []
-    for file in sorted(run.path.glob("linear_eval*.json"), key=lambda f: (len(f.name), f.name)):
+    for file in evaluate.stored_files(run):
         try:
             record = _checked(file)
         except CheckpointError as error:
@@ -115,8 +129,36 @@ def _checked(file):
 
 def chosen(run_list, records):
     """The stored evaluations of the runs that ``records`` (as ``evaluate.evaluate_all`` returns them) are of."""
-    wanted = {(record["run"], record["dataset"]) for record in records}
-    return [one for run in run_list for one in evaluations_of(run) if (run.name, one.record["dataset"]) in wanted]
+    wanted = {_which(record) for record in records}
+    return [one for run in run_list for one in evaluations_of(run) if _which(one.record) in wanted]
+
+
+def _which(record):
+    return record["run"], record["dataset"], json.dumps(record["protocol"], sort_keys=True)
+
+
+def one_each(evaluations):
+    """Evaluations of one setting with those of the same run as one, which has all their measures, each once."""
+    groups = {}
+    for one in evaluations:
+        groups.setdefault(one.run.path, []).append(one)
+    return [_as_one(group) for group in groups.values()]
+
+
+def _as_one(group):
+    """The first of a group, with what only the others measured."""
+    record = dict(group[0].record)
+    for other in (one.record for one in group[1:]):
+        for name in ("knn", "probes", "few_labels"):
+            known = [_what(row) for row in record[name]]
+            record[name] = record[name] + [row for row in other[name] if _what(row) not in known]
+        record["robustness"] = record["robustness"] or other["robustness"]
+        record["geometry"] = other["geometry"] | record["geometry"]
+    return replace(group[0], record=record)
+
+
+def _what(row):
+    return [row.get(name) for name in ("layer", "k", "probe", "fraction")]
 
 
 def measures(one):
@@ -128,12 +170,12 @@ def measures(one):
 
 
 def by_setting(evaluations):
-    """``{label: evaluations of one setting}``; labels name what tells the settings apart, no more."""
+    """``{label: evaluations of one setting, one for each run}``; labels name what tells the settings apart, no more."""
     groups = {}
     for one in evaluations:
         groups.setdefault(one.setting, []).append(one)
     labels = _labels([group[0] for group in groups.values()])
-    return dict(zip(labels, groups.values(), strict=True))
+    return dict(zip(labels, map(one_each, groups.values()), strict=True))
 
 
 def _labels(firsts):
@@ -142,7 +184,14 @@ def _labels(firsts):
     texts = [_label(one, [spelt[n].format(one.record[n]) for n in varying]) for one in firsts]
     if len({one.dataset for one in firsts}) > 1:
         texts = [f"{text}, on {one.dataset}" for text, one in zip(texts, firsts, strict=True)]
+    texts = [f"{text}{_rules(one, firsts)}" for text, one in zip(texts, firsts, strict=True)]
     return [f"{t}, {one.run.name[-8:]}" if texts.count(t) > 1 else t for t, one in zip(texts, firsts, strict=True)]
+
+
+def _rules(one, firsts):
+    """By which rules, where another evaluation on the same data went by others."""
+    names = evaluate.differing([e.rules for e in firsts if e.dataset == one.dataset])
+    return f", {evaluate.in_words(one.rules, names)}" if names else ""
 
 
 def _label(one, words):

@@ -6,7 +6,7 @@ import textwrap
 import matplotlib.pyplot as plt
 import numpy as np
 
-from mixlab.plots.evaluated import PROBES, by_setting, measures
+from mixlab.plots.evaluated import PROBES, by_setting, measures, one_each
 from mixlab.plots.style import COLOURS, verbatim
 
 FLOOR, REFERENCE = COLOURS[7], COLOURS[1]
@@ -19,7 +19,7 @@ def accuracy_bars(shown, everything):
     Args:
         shown: the evaluations to show.
         everything: where the floor (runs of 0 epochs) and the reference (cross_entropy) are looked for: same data
-            set and same encoder as the first one shown.
+            set, same encoder and same protocol as the first one shown; the lines cross only bars of these.
     """
     groups = by_setting(shown)
     names = sorted({name for one in shown for name, _ in measures(one)}, key=_order)
@@ -29,7 +29,8 @@ def accuracy_bars(shown, everything):
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, sharey=True, layout="constrained")
     lines = _lines(shown, everything)
     for ax, name in zip(axes.flat, names, strict=False):
-        _bars(ax, name, groups, lines)
+        _bars(ax, name, groups)
+        _mark(ax, name, [i for i, group in enumerate(groups.values()) if _alike(shown[0], group)], lines)
     for ax in axes.flat[len(names):]:
         ax.set_visible(False)
     axes[0, 0].invert_yaxis()
@@ -44,12 +45,13 @@ def _order(name):
 
 
 def floor_of(like, everything):
-    """Evaluations of untrained encoders that ``like`` can be held against: same data set, same encoder."""
+    """Evaluations of untrained encoders that ``like`` can be held against: same data set, encoder, protocol."""
     return [e for e in _alike(like, everything) if e.is_untrained]
 
 
 def _alike(like, everything):
-    return [e for e in everything if (e.record["encoder"], e.dataset) == (like.record["encoder"], like.dataset)]
+    place = like.record["encoder"], like.dataset, like.rules
+    return one_each(e for e in everything if (e.record["encoder"], e.dataset, e.rules) == place)
 
 
 def _lines(shown, everything):
@@ -84,19 +86,24 @@ def _runs(found):
     return {0: "none evaluated, so no line", 1: "1 run"}.get(len(found), f"mean of {len(found)} runs")
 
 
-def _bars(ax, name, groups, lines):
+def _bars(ax, name, groups):
     for place, group in enumerate(groups.values()):
         for layer, (_, colour) in LAYERS.items():
             values = _values(group, name, layer)
             if values:
                 _bar(ax, values, place + (0.2 if layer == "projection" else -0.2), colour)
-    for colour, style, found in lines.values():
-        if (name, "encoder") in found:
-            ax.axvline(statistics.fmean(found[name, "encoder"]), color=colour, ls=style, lw=2)
     ax.set_title(name, fontsize=9)
     ax.set_yticks(range(len(groups)), [verbatim(label) for label in groups], fontsize=8)
     ax.set_xlim(0, 100)
     ax.grid(axis="x", alpha=0.3)
+
+
+def _mark(ax, name, places, lines):
+    """Floor and reference across the bars at ``places``, to which alone they may be compared."""
+    for colour, style, found in lines.values():
+        for place in places if (name, "encoder") in found else ():
+            mean = statistics.fmean(found[name, "encoder"])
+            ax.plot([mean, mean], [place - 0.5, place + 0.5], color=colour, ls=style, lw=2)
 
 
 def _values(evaluations, name, layer):
@@ -120,7 +127,8 @@ def spectrum(shown, everything=()):
     drawn = {label: group[0] for label, group in by_setting(shown).items() if group[0].record["geometry"]}
     if not drawn:
         return note("Geometry was not measured for these runs: set geometry to True.")
-    floor = [e for e in floor_of(shown[0], everything) if e not in drawn.values() and e.record["geometry"]]
+    known = [one.run for one in drawn.values()]
+    floor = [e for e in floor_of(shown[0], everything) if e.run not in known and e.record["geometry"]]
     figure, ax = plt.subplots(figsize=(10, 3.8), layout="constrained")
     for (label, one), colour in zip(drawn.items(), _cycle(len(drawn)), strict=True):
         _spectra(ax, one, label, colour)
@@ -143,7 +151,7 @@ def _spectra(ax, one, label, colour):
 
 def robustness(shown):
     """A panel per corruption, a line per setting: accuracy of one probe as the images get worse, mean over seeds."""
-    groups = {label: [e for e in group if e.record["robustness"]] for label, group in by_setting(shown).items()}
+    groups = _by_probe(by_setting(shown))
     names = list(dict.fromkeys(row["corruption"] for one in shown for row in one.record["robustness"]
                                if row["severity"]))
     if not names:
@@ -159,6 +167,17 @@ def robustness(shown):
     axes[0, len(names) // 2].set_xlabel("severity (0: clean images)")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", fontsize=8, ncols=2)
     return figure
+
+
+def _by_probe(groups):
+    """Evaluations with corruptions, by setting and by the probe that was asked; the label says it where they differ."""
+    found = {}
+    for label, group in groups.items():
+        asked = [(e.record.get("predictions_of"), e) for e in group if e.record["robustness"]]
+        several = len({probe for probe, _ in asked}) > 1
+        for probe, one in asked:
+            found.setdefault(f"{label}: {PROBES.get(probe, probe)}" if several else label, []).append(one)
+    return found
 
 
 def _severities(one, corruption):

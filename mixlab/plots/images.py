@@ -15,14 +15,14 @@ from mixlab.views import draw_views
 @torch.no_grad()
 def views(params, images=6, repeats=4):
     """One row per image: the original, then ``repeats`` views as the method would see them."""
-    shown, recipe, _ = _sample(params, images)
+    shown, recipe, _ = sample(params, images)
     drawn = [draw_views(shown.pixels, recipe, Key(params.seed, f"figure/view{i}")) for i in range(repeats)]
-    columns = [_rgb(shown.pixels.permute(0, 3, 1, 2) / 255), *[_rgb(_raw(v, recipe)) for v in drawn]]
+    columns = [_rgb(shown.pixels.permute(0, 3, 1, 2) / 255), *[picture(v, recipe) for v in drawn]]
     figure, axes = _grid(images, repeats + 1)
     for row in range(images):
         for column, pictures in enumerate(columns):
             axes[row, column].imshow(pictures[row])
-        _row_name(axes[row, 0], _class(shown, row))
+        _row_name(axes[row, 0], class_name(shown, row))
     for column, title in enumerate(["original", *[f"view {i + 1}" for i in range(repeats)]]):
         axes[0, column].set_title(title, fontsize=9)
     return figure
@@ -31,17 +31,17 @@ def views(params, images=6, repeats=4):
 @torch.no_grad()
 def mixtures(params, images=6):
     """One row per mixture: image of view 1, its partner of view 2, the mask, the mixture, its lambda and soft label."""
-    shown, recipe, values = _sample(params, images)
+    shown, recipe, values = sample(params, images)
     pair = [draw_views(shown.pixels, recipe, Key(params.seed, f"figure/view{i}")) for i in range(2)]
     first, others, partner = pair_views(pair, 1, Key(params.seed, "figure/pairs"))
     mixed = build_mixer(values)(first, Key(params.seed, "figure/mixer"), others, partner=partner)
-    columns = [_rgb(_raw(t, recipe)) for t in (first, others[mixed.partner], mixed.images)]
+    columns = [picture(t, recipe) for t in (first, others[mixed.partner], mixed.images)]
     figure, axes = _grid(images, 5, widths=(1, 1, 1, 1, 1.7))
     for row, ax in enumerate(axes):
         for column, pictures in zip((0, 1, 3), columns, strict=True):
             ax[column].imshow(pictures[row])
         ax[2].imshow(mixed.mask[row, 0].numpy(), cmap="cividis", vmin=0, vmax=1)
-        names = [_class(shown, i) for i in (row, int(mixed.partner[row]))]
+        names = [class_name(shown, i) for i in (row, int(mixed.partner[row]))]
         _soft_label(ax[4], names, float(mixed.lam[row]))
     titles = ("view 1", "partner, view 2", "mask (share of view 1)", "mixture", "soft label")
     for ax, title in zip(axes[0], titles, strict=True):
@@ -52,7 +52,7 @@ def mixtures(params, images=6):
 @torch.no_grad()
 def similarities(params, images=48):
     """The matrix of label similarities Phi of a batch sorted by class: without mixing, and with it."""
-    shown, recipe, values = _sample(params, images)
+    shown, recipe, values = sample(params, images)
     pair = [draw_views(shown.pixels, recipe, Key(params.seed, f"figure/view{i}")) for i in range(2)]
     first, others, partner = pair_views(pair, 1, Key(params.seed, "figure/pairs"))
     draw = build_mixer(values).draw(first, others, Key(params.seed, "figure/mixer"), partner=partner)
@@ -70,7 +70,7 @@ def similarities(params, images=48):
 @torch.no_grad()
 def gallery(params, shares=(0.9, 0.7, 0.5, 0.3, 0.1)):
     """Every mixer on the same two images, a row each; columns ask for a share, titles show the measured one."""
-    shown, _, _ = _sample(params, 2)
+    shown, _, _ = sample(params, 2)
     pixels = shown.pixels.permute(0, 3, 1, 2) / 255  # (2, 3, H, W)
     names = [name for name, mixer in MIXERS.items() if mixer.mixes]
     figure, axes = _grid(len(names), len(shares) + 2)
@@ -82,8 +82,8 @@ def gallery(params, shares=(0.9, 0.7, 0.5, 0.3, 0.1)):
             ax[column].imshow(_rgb(mixed.images)[0])
             ax[column].set_xlabel(f"$\\lambda$ {float(mixed.lam):.2f}", fontsize=8, labelpad=1)
         _row_name(ax[0], name)
-    for column, text in zip((0, -1), (f"first: {_class(shown, 0)}", f"second: {_class(shown, 1)}"), strict=True):
-        axes[0, column].set_title(text, fontsize=9)
+    for column, which in ((0, "first"), (-1, "second")):
+        axes[0, column].set_title(f"{which}: {class_name(shown, -column)}", fontsize=9)
     return figure
 
 
@@ -120,7 +120,7 @@ def beta_density(alpha, points=400):
     return lam, density / density.mean()
 
 
-def _sample(params, count):
+def sample(params, count):
     """A few training images, classes in turn and sorted; the first view's recipe; the resolved parameters."""
     values = params.resolved()
     train = data.load_splits(values).train
@@ -137,6 +137,11 @@ def _sample(params, count):
     return train.subset(torch.from_numpy(order[:count])), recipe, values
 
 
+def picture(images, recipe):
+    """Normalised images (B, 3, S, S) as pictures (B, S, S, 3) in 0..1."""
+    return _rgb(_raw(images, recipe))
+
+
 def _raw(images, recipe):
     """Normalised images back in 0..1."""
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (recipe.mean, recipe.std))
@@ -147,7 +152,8 @@ def _rgb(images):
     return images.clamp(0, 1).permute(0, 2, 3, 1).numpy()
 
 
-def _class(images, row):
+def class_name(images, row):
+    """The class of an image, spelt so that matplotlib shows it as it is; '' without labels."""
     return "" if images.labels is None else str(images.classes[int(images.labels[row])]).replace("$", r"\$")
 
 

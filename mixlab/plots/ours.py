@@ -5,22 +5,39 @@ import re
 import statistics
 from dataclasses import replace
 
+from mixlab import evaluate
 from mixlab.plots.published import Score
 
 HOW = {"sgd": "SGD", "sgd_augmented": "SGD on crops", "lbfgs": "L-BFGS"}  # the probe of our scores, in their caveat
 SAME_IN_TABLE = ("method", "mixer", "encoder", "trained_on", "dataset", "epochs", "batch_size", "train_images",
-                 "evaluation", "layer", "protocol", "marks")
+                 "evaluation", "layer", "setting", "protocol_hash", "marks")
 WHOLE = {"cifar10": "50000", "cifar100": "50000", "cifar100-coarse": "50000", "cifar10-mini": "2000"}
 TABLE_ONLY = "known from results.csv only"
 
 
 def ours(evaluations):
-    """Scores of our own runs (``Evaluated``), the seeds of one setting averaged."""
-    groups = {}
+    """Scores of our own runs (``Evaluated``), the seeds of one setting averaged where one protocol measured them.
+
+    Of several evaluations of one run that measured the same by equal rules, the first counts. Where rules differ, the
+    caveat says in what.
+    """
+    groups, names = {}, _told_apart(evaluations)
     for one in evaluations:
-        for what, score in _measured(one):
-            groups.setdefault((one.setting, what), []).append((one.record["seed"], score))
-    return [_mean(group) for group in groups.values()]
+        for kind, what, score in _measured(one):
+            words = evaluate.in_words(evaluate.rules(one.record, kind), names[one.dataset, kind])
+            score = replace(score, caveat=_joined(score.caveat, words))
+            group = groups.setdefault((one.setting_by(kind), what), {})
+            group.setdefault(one.run.path, (one.record["seed"], score))
+    return [_mean(list(group.values())) for group in groups.values()]
+
+
+def _told_apart(evaluations):
+    """``{(data set, kind of number): names of the rules in which our evaluations on it differ}``."""
+    by_data = {}
+    for one in evaluations:
+        by_data.setdefault(one.dataset, []).append(one.record)
+    return {(name, kind): evaluate.differing([evaluate.rules(record, kind) for record in records])
+            for name, records in by_data.items() for kind in evaluate.DECIDING}
 
 
 def _mean(group):
@@ -33,21 +50,22 @@ def _mean(group):
 
 
 def _measured(one):
-    """Pairs (what was measured, score) of one evaluation; accuracies become percent."""
+    """Triples (kind, as in ``evaluate.rules``; what was measured; score) of one evaluation, accuracies in percent."""
     record = one.record
     base = Score(one.method, record["mixer"], record["encoder"], record["epochs"], record["batch_size"],
                  one.dataset, "unknown", "", None, None, "last", 0.0, None, 1, one.run.name, "ours", one.caveat)
     for entry in record["knn"]:
         rule = {"knn_k": entry["k"], "knn_temperature": entry["temperature"]}
-        yield ("knn", entry["layer"], *rule.values()), replace(
+        yield "knn", ("knn", entry["layer"], *rule.values()), replace(
             base, evaluation="knn", feature_layer=entry["layer"], value=100 * entry["top1"], **rule)
     for entry in record["probes"]:
         how = HOW[entry["probe"]] + (f", {entry['epochs']} epochs" if entry["epochs"] else "")
-        yield (entry["probe"], entry["layer"], entry["epochs"]), replace(
+        yield entry["probe"], (entry["probe"], entry["layer"], entry["epochs"]), replace(
             base, evaluation=_kind(entry["probe"]), feature_layer=entry["layer"], value=100 * entry["top1"],
             caveat=_joined(how, one.caveat))
     if record.get("own_head"):
-        yield ("own_head",), replace(base, evaluation="supervised", value=100 * record["own_head"]["top1"])
+        value = 100 * record["own_head"]["top1"]
+        yield "own", ("own_head",), replace(base, evaluation="supervised", value=value)
 
 
 def _kind(probe):
@@ -61,34 +79,34 @@ def _joined(*texts):
 def reported(path, known):
     """Scores of our runs that only the table ``results.csv`` (``evaluate.write_report``) still knows.
 
-    Seeds are averaged where rows agree in everything the table says and no seed comes twice: learning rates, say, are
-    not in the table, and the caveat warns of that.
+    Seeds are averaged where rows agree in the setting of their runs and in the protocol, both of which the table knows
+    by a hash; rows of an older table, without them, are never averaged.
     Args:
         path: of the table; without it there are no scores.
         known: names of the runs that are there, which are not read from the table.
     """
     if not path.exists():
         return []
-    groups = {}
     with open(path, newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if row["run"] not in known and row["evaluation"].split()[0] in ("knn", "probe", "own"):
-                groups.setdefault(tuple(row[n] for n in SAME_IN_TABLE), []).append((row["seed"], _reported(row)))
-    found = []
-    for group in groups.values():
-        alone = len({seed for seed, _ in group}) < len(group)
-        found += [_mean([one]) for one in group] if alone else [_mean(group)]
-    return found
+        rows = [{"setting": row["run"], "protocol_hash": ""} | row for row in csv.DictReader(file)
+                if row["run"] not in known and row["evaluation"].split()[0] in ("knn", "probe", "own")]
+    groups, protocols = {}, {}
+    for row in rows:
+        groups.setdefault(tuple(row[n] for n in SAME_IN_TABLE), []).append(row)
+        protocols.setdefault((_dataset(row), row["evaluation"]), set()).add(row["protocol_hash"])
+    return [_mean([(row["seed"], _reported(row, protocols)) for row in group]) for group in groups.values()]
 
 
-def _reported(row):
-    """A row of the table as a score."""
+def _reported(row, protocols):
+    """A row of the table as a score; where ``protocols`` has several of this evaluation, its caveat says which."""
+    several = len(protocols[_dataset(row), row["evaluation"]]) > 1
     kind, detail, *_ = row["evaluation"].split()
     knn = {"knn_k": None, "knn_temperature": None}
     if kind == "knn":
         temperature = re.search(r"temperature ([0-9.]+)", row["protocol"])
         knn = {"knn_k": int(detail), "knn_temperature": float(temperature[1])}
-    caveat = _joined(HOW.get(detail), "untrained encoder" if row["epochs"] == "0" else "", row["marks"], TABLE_ONLY)
+    caveat = _joined(HOW.get(detail), "untrained encoder" if row["epochs"] == "0" else "", row["marks"],
+                     f"{row['protocol']} (protocol {row['protocol_hash']})" if several else "", TABLE_ONLY)
     return Score(row["method"], row["mixer"], row["encoder"], int(row["epochs"]), int(row["batch_size"]),
                  _dataset(row), {"knn": "knn", "own": "supervised", "probe": _kind(detail)}[kind],
                  "" if kind == "own" else row["layer"], *knn.values(), "last", 100 * float(row["top1"]), None, 1,

@@ -60,7 +60,8 @@ def pretrain_once(folder):
     """A finished run for the notebooks that read one; its seed is not that of the pretrain notebook's own."""
     tiny = (ROOT / "tests" / "tiny" / "pretrain.yaml").read_text()
     (folder / "tiny.yaml").write_text(f"{tiny}seed: 1\n")
-    done = subprocess.run([sys.executable, "-m", "mixlab.train", "tiny.yaml"], cwd=folder, capture_output=True, text=True)
+    command = [sys.executable, "-m", "mixlab.train", "tiny.yaml"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

@@ -1,4 +1,4 @@
-"""Losses: one streamed contrastive loss for hard and soft targets, and soft-label cross-entropy.
+"""One streamed contrastive loss for hard and soft targets.
 
 ``contrastive`` is the whole family, one argument apart:
 
@@ -24,7 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mixlab.errors import DataError, ParamError, nearest, problem
+from mixlab.errors import ParamError, nearest, problem
+from mixlab.losses.arguments import matrix_problem, targets_problem, widened
 
 READINGS = ("anchor", "row", "pairs")
 LABEL_SIMILARITIES = ("dot", "cosine")
@@ -75,41 +76,13 @@ def contrastive(z, targets, temperature, *, reading="anchor", label_similarity="
         positives = _positives(targets, z.dtype, label_similarity)
         mass = positives.mass()  # (N,) float64
         share, per_positive = _weights(mass, reading)
-        norm = torch.linalg.vector_norm(_exact(z), dim=1, keepdim=True)  # (N, 1)
-        u = _exact(z) / norm.clamp(min=MIN_NORM)  # (N, D)
+        norm = torch.linalg.vector_norm(widened(z), dim=1, keepdim=True)  # (N, 1)
+        u = widened(z) / norm.clamp(min=MIN_NORM)  # (N, D)
         v = (u / math.sqrt(temperature)).to(product_dtype)
         loss, gradient = _loss_and_gradient(v, positives, share.to(u), per_positive.to(u), reading, temperature)
         gradient = _through_norm(gradient / math.sqrt(temperature), u, norm)
     loss = _WithGradient.apply(z, loss, gradient)
     return {"loss": loss, "anchors_without_positive": (mass < MIN_MASS).sum()}
-
-
-def soft_cross_entropy(logits, targets):
-    """Cross-entropy of logits (N, K) with soft targets (N, K) or class ids (N,), mean over the batch, in fp32.
-
-    For targets lam * onehot(a) + (1 - lam) * onehot(b) it is mixup's lam * CE(a) + (1 - lam) * CE(b)
-    (Zhang et al. 2018, arXiv 1710.09412). Returns {"loss": scalar}. Raises ParamError for shapes that do not fit.
-    """
-    wrong = _matrix_problem("logits", logits, 1) or _targets_problem(targets, logits, logits.shape[1])
-    if wrong:
-        raise ParamError(wrong)
-    targets = targets.to(_exact(logits).dtype) if targets.is_floating_point() else targets.long()
-    return {"loss": F.cross_entropy(_exact(logits), targets)}
-
-
-def check_targets(targets, tolerance=1e-3):
-    """Raises DataError naming the first row of targets (N, K) that is no distribution: NaN, negative, not summing to 1.
-
-    Ids (N,) always pass. Waits for the device: for the start of a run, not for every step.
-    """
-    rows = targets.detach().double()
-    if rows.ndim == 1:
-        return
-    good = (rows >= 0).all(1) & ((rows.sum(1) - 1).abs() <= tolerance)  # (N,); NaN fails every comparison
-    if not good.all():
-        first = int((~good).nonzero()[0, 0])
-        todo = f"Mend or leave out the {int((~good).sum())} of {len(rows)} rows that are wrong"
-        raise DataError(problem(f"targets row {first}", "numbers >= 0 that sum to 1", rows[first].tolist(), todo))
 
 
 @dataclass(frozen=True)
@@ -160,10 +133,6 @@ class _WithGradient(torch.autograd.Function):
             raise RuntimeError("contrastive: its gradient cannot be differentiated again; leave out create_graph=True.")
         (gradient,) = ctx.saved_tensors
         return (gradient * upstream).to(ctx.dtype), None, None  # scaled first: a loss scaler prevents underflow
-
-
-def _exact(x):
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _product_dtype(z, temperature):
@@ -217,7 +186,7 @@ def _loss_and_gradient(v, positives, share, per_positive, reading, temperature):
     if reading == "pairs":
         lse = lse.logsumexp(0)
         log_weight = (share.sum().log() - lse).expand(len(v))
-    exact = _exact(v)  # rounded as in the softmax, so that a positive's logit meets itself there
+    exact = widened(v)  # rounded as in the softmax, so that a positive's logit meets itself there
     pulled = positives.times(exact)
     loss = (share * lse - per_positive * (exact * pulled).sum(1)).sum()
     per_positive = per_positive[:, None]
@@ -235,15 +204,15 @@ def _tiles(v):
     height, width = _tile(v.device)
     for top in range(0, len(v), height):
         rows = slice(top, top + height)
-        yield rows, rows, _exact(v[rows] @ v[rows].T).fill_diagonal_(-torch.inf)
+        yield rows, rows, widened(v[rows] @ v[rows].T).fill_diagonal_(-torch.inf)
         for left in range(top + height, len(v), width):
             columns = slice(left, left + width)
-            yield rows, columns, _exact(v[rows] @ v[columns].T)
+            yield rows, columns, widened(v[rows] @ v[columns].T)
 
 
 def _log_sum_exp(v, plain):
     """log sum_{a != i} exp(v_i . v_a), (N,); ``plain``: without a shift."""
-    total = _exact(v.new_zeros(len(v)))
+    total = widened(v.new_zeros(len(v)))
     lse = total - torch.inf
     for rows, columns, s in _tiles(v):
         s = s.exp_() if plain else s
@@ -269,32 +238,10 @@ def _softmax_gradient(v, log_weight, plain):
 
 
 def _problems(z, targets, temperature, reading, label_similarity):
-    yield _matrix_problem("z", z, 2) or _targets_problem(targets, z)
+    yield matrix_problem("z", z, 2) or targets_problem(targets, z)
     low, high = TEMPERATURES
     if not isinstance(temperature, Real) or isinstance(temperature, bool) or not low < temperature < high:
         yield problem("temperature", f"a number with {low:g} < temperature < {high:g}", temperature)
     for name, got, known in ("reading", reading, READINGS), ("label_similarity", label_similarity, LABEL_SIMILARITIES):
         if got not in known:
             yield problem(name, f"one of {', '.join(known)}", got, nearest(got, known))
-
-
-def _matrix_problem(name, x, least):
-    if isinstance(x, Tensor) and x.is_floating_point() and x.ndim == 2 and len(x) >= least and x.shape[1] >= 1:
-        return ""
-    return _tensor_problem(name, f"a float tensor of shape (N, D) with N at least {least}", x)
-
-
-def _targets_problem(targets, x, width="K"):
-    if isinstance(targets, Tensor) and targets.device == x.device and targets.shape[:1] == x.shape[:1]:
-        real = targets.is_floating_point()
-        if (targets.ndim == 2 and real and width in ("K", targets.shape[1])) or (targets.ndim == 1 and not real):
-            return ""
-    allowed = f"integer ids ({len(x)},) or float rows ({len(x)}, {width}) on {x.device}"
-    return _tensor_problem("targets", allowed, targets)
-
-
-def _tensor_problem(name, allowed, got):
-    """``problem`` with a tensor's shape, device and dtype in the place of its values."""
-    if not isinstance(got, Tensor):
-        return problem(name, allowed, got)
-    return f"{name}: {allowed}; got {tuple(got.shape)} on {got.device} ({got.dtype})."
