@@ -227,6 +227,10 @@ def test_other_protocols_are_other_bars_and_lines(tmp_path):
     everything = plots.evaluated(tmp_path)
     shown = sorted(of(everything, "supcon"), key=lambda one: one.record["seed"])
     assert list(by_setting(shown)) == ["supcon, probe_lr 0.1", "supcon, probe_lr 0.5"]
+    assert "cifar10-mini, probe_lr 0.5<" in plots.evaluation_table(shown)
+    assert "probe_lr" not in plots.evaluation_table(shown[:1])
+    runs = explorers.wrong_images(LinearEval(interactive=True), shown).children[0]
+    assert [name.split(", ")[-1] for name, _ in runs.options] == ["probe_lr 0.1", "probe_lr 0.5"]
     words = texts(plots.accuracy_bars(shown, everything))
     assert "untrained encoder (floor): none evaluated, so no line" in words
     assert "cross-entropy control: none evaluated, so no line" in words

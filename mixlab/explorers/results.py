@@ -33,7 +33,8 @@ def wrong_images(params, evaluations):
         return HTML(plots.evaluation_table(evaluations))
     import ipywidgets as widgets
 
-    names = [(f"{one.run.name}, on {one.dataset}", i) for i, one in enumerate(evaluations)]
+    names = [(f"{one.run.name}, on {one.dataset}{plots.rules_of(one, evaluations)}", i)
+             for i, one in enumerate(evaluations)]
     runs = widgets.SelectMultiple(options=names, value=[0], rows=max(2, min(8, len(names))), description="runs",
                                   style=WIDE["style"], layout={"width": "60em"})
     shown = widgets.Dropdown(description="images of", **WIDE | {"layout": {"width": "60em"}})

@@ -184,13 +184,13 @@ def _labels(firsts):
     texts = [_label(one, [spelt[n].format(one.record[n]) for n in varying]) for one in firsts]
     if len({one.dataset for one in firsts}) > 1:
         texts = [f"{text}, on {one.dataset}" for text, one in zip(texts, firsts, strict=True)]
-    texts = [f"{text}{_rules(one, firsts)}" for text, one in zip(texts, firsts, strict=True)]
+    texts = [text + rules_of(one, firsts) for text, one in zip(texts, firsts, strict=True)]
     return [f"{t}, {one.run.name[-8:]}" if texts.count(t) > 1 else t for t, one in zip(texts, firsts, strict=True)]
 
 
-def _rules(one, firsts):
-    """By which rules, where another evaluation on the same data went by others."""
-    names = evaluate.differing([e.rules for e in firsts if e.dataset == one.dataset])
+def rules_of(one, several):
+    """By which rules ``one`` of ``several`` was evaluated, as the end of a label; "" where they do not differ."""
+    names = evaluate.differing([e.rules for e in several if e.dataset == one.dataset])
     return f", {evaluate.in_words(one.rules, names)}" if names else ""
 
 

@@ -5,7 +5,7 @@ import html
 import io
 from dataclasses import asdict, fields
 
-from mixlab.plots.evaluated import measures
+from mixlab.plots.evaluated import measures, rules_of
 from mixlab.plots.published import SELECTIONS, Score, grouped
 
 PAPER_HEAD = ("Method", "Mixer", "Epochs", "Batch", "Top-1 (%)", "Source", "Note")
@@ -16,7 +16,7 @@ def evaluation_table(shown):
     """A row per run, a column per measure of the features, in percent, as HTML text; projections are in brackets."""
     names = list(dict.fromkeys(name for one in shown for name, _ in measures(one)))
     head = ["run", "evaluated on", "epochs", *names, "calibration error", "marks"]
-    rows = [[one.run.name, one.dataset, one.record["epochs"], *[_both(one, n) for n in names],
+    rows = [[one.run.name, one.dataset + rules_of(one, shown), one.record["epochs"], *[_both(one, n) for n in names],
              _percent(_calibration(one)), "; ".join(one.record.get("marks", []))] for one in shown]
     return html_table(head, rows)
 
