@@ -273,7 +273,7 @@ def test_no_file_names_a_machine_or_a_package_host():
 
 def test_the_private_pattern_finds_what_it_should():
     assert PRIVATE.search("see /" + "home/ada/data") and PRIVATE.search("https://pypi" + ".org/simple")
-    assert not PRIVATE.search("docs/work/plan") and not PRIVATE.search("~/work/")
+    assert not PRIVATE.search("docs/wo" + "rk/plan") and not PRIVATE.search("~/wo" + "rk/")
 
 
 def test_one_list_of_pins():

@@ -32,7 +32,7 @@ runs_dir: {runs}
 
 def start(folder, method="mixsupcon", before=None):
     """Starts a tiny run in a process of its own."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     file = folder / "tiny.yaml"
     file.write_text(TINY.format(method=method, runs=folder / "runs"))
     return subprocess.Popen([sys.executable, "-m", "mixlab.train", str(file)], stdout=subprocess.PIPE,
@@ -102,6 +102,18 @@ def test_row_1_killed_at_random_instants_it_ends_the_same(undisturbed, tmp_path)
     assert record(continued) == record(run)
     assert [row["epoch"] for row in continued.history()] == [0, 1, 2]
     assert not list(continued.path.glob("*.tmp")) and not list(continued.path.glob(".*.tmp")), output
+
+
+@pytest.mark.parametrize("method", ["byol", "regions_within"])
+def test_row_1_slow_copies_queues_and_predictors_survive_a_kill(tmp_path, method):
+    whole, _ = finish(tmp_path / "whole", method)
+    process = start(tmp_path / "killed", method)
+    wait_until(lambda: training(tmp_path / "killed"), process)
+    time.sleep(0.3 * sum(row.get("seconds", 0) for row in whole.history()))
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL and not the_run(tmp_path / "killed").finished()
+    assert record(finish(tmp_path / "killed", method)[0]) == record(whole)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
