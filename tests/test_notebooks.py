@@ -129,7 +129,7 @@ REFUSED = {
                         [r"methd: a known parameter; got 'simclr' \(str\)\. Did you mean \"method\""]),
     "text for a number": (("-p", "epochs", '"7"'), [r"epochs: a whole number >= 0.*; got '\"7\"' \(str\)\."]),
     "several at once": (("-p", "temperature", "0", "-p", "method", "simclrr", "-p", "bath_size", "8"),
-                        [r"temperature: .*number > 0.*; got 0 \(int\)\.",
+                        [r"temperature: .*number > 1e-06.*; got 0 \(int\)\.",
                          r"method: one of .*simclr.*; got 'simclrr' \(str\)\. Did you mean \"simclr\"",
                          r"bath_size: .*; got 8 \(int\)\. Did you mean \"batch_size\""]),
 }
