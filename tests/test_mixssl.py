@@ -130,7 +130,7 @@ def test_moco_mix_is_its_formula(branches, reverse):
 
 
 @pytest.mark.parametrize("globally", [0.0, 1.0])
-@pytest.mark.parametrize("base", ["moco", "simclr", "byol"])
+@pytest.mark.parametrize("base", ["moco", "simclr", "byol", "simsiam"])
 def test_unmix_is_its_formula(base, globally):
     taken = {k: v for k, v in SMALL.items() if k in inspect.signature(METHODS["unmix"]).parameters}
     with torch.random.fork_rng():
@@ -140,10 +140,11 @@ def test_unmix_is_its_formula(base, globally):
     draw = (Mixup() if globally else CutMix()).draw(x1, x1, batch.key.child("1").child("mixer"), partner="reverse")
     encode = nn.Sequential(method.encoder, method.projector, method.predictor)
     q, qm = encode(x1), encode(draw.apply(x1, x1))
-    k = encode(x2) if base == "simclr" else method.key_branch(x2, batch.key)
+    k = {"simclr": lambda: encode(x2), "simsiam": lambda: method.projector(method.encoder(x2))}.get(
+        base, lambda: method.key_branch(x2, batch.key))()
     match = {"moco": lambda a: slow_nce(a, k, method.queue.keys if base == "moco" else (), 0.1),
              "simclr": lambda a: pair_contrast(a, k, torch.arange(6), 0.1),
-             "byol": lambda a: cosine_distance(a, k)}[base]
+             "byol": lambda a: cosine_distance(a, k), "simsiam": lambda a: cosine_distance(a, k)}[base]
     lam, own, other = draw.lam, match(qm), match(qm.flip(0))
     mixed = sum(lam[i] * own[i] + (1 - lam[5 - i]) * other[i] for i in range(6)) / 6
     assert method(batch)["loss"].item() == pytest.approx((match(q).mean() + mixed).item(), rel=1e-4)
@@ -584,7 +585,7 @@ def positives(name, mixer, monkeypatch, **arguments):
 CASES = [("simclr", {}), ("supcon", {}), ("mixsupcon", {}), ("gensupcon", {}), ("supmix", {}), ("imix", {}),
          ("mixco", {}), ("moco", {}), ("moco", {"symmetric": True}), ("byol", {}), ("simsiam", {}),
          *(("moco_mix", {"mix_branches": b, "reverse": r, "symmetric": r}) for b in ("one", "both") for r in (0, 1)),
-         *(("unmix", {"base": b, "symmetric": s, "global_prob": g}) for b in ("moco", "simclr", "byol")
+         *(("unmix", {"base": b, "symmetric": s, "global_prob": g}) for b in ("moco", "simclr", "byol", "simsiam")
            for s in (False, True) for g in (0.0, 1.0)),
          ("regions_between", {}), ("regions_within", {}), ("regions_between", {"region_pool": "bilinear"}),
          ("regions_within", {"region_pool": "bilinear", "region_weight": 0.5}),

@@ -1,4 +1,4 @@
-"""Un-Mix: mixtures with the image from the other end of the batch, on MoCo, SimCLR or BYOL."""
+"""Un-Mix: mixtures with the image from the other end of the batch, on MoCo, SimCLR, BYOL or SimSiam."""
 
 import torch
 from torch import nn
@@ -13,16 +13,16 @@ class UnMix(nn.Module):
     """L = L(q_i, k_i) + lam L(qm_i, k_i) + (1 - lam) L(qm_{B-1-i}, k_i), only the query branch being mixed.
 
     Image i is mixed with image B-1-i, over the whole image or in a region, a coin toss per batch; the reverse term
-    flips embeddings. L is that of ``base``: InfoNCE against a queue, NT-Xent of the batch, or BYOL's distance.
+    flips embeddings. L is that of ``base``: InfoNCE against a queue, NT-Xent of the batch, or a predictor's distance.
 
     Args:
         mixer: mixes the regions; Mixup with its alpha mixes globally.
-        base: ``moco``, ``simclr`` or ``byol``.
+        base: ``moco``, ``simclr``, ``byol``, or ``simsiam``, whose keys are its own projections without gradient.
         global_prob: chance that a batch is mixed globally, in [0, 1].
         symmetric: each view is mixed and query once, and key once, as in BYOL's own loss.
         encoder, queue_size, ema_momentum, batchnorm, bn_splits, temperature, proj_*: as for ``MoCo``;
-            with ``byol`` the momentum rises to 1 and the temperature is not used.
-        predictor_hidden: width of BYOL's predictor.
+            with ``byol`` the momentum rises to 1; it and ``simsiam`` use no temperature.
+        predictor_hidden: width of the predictor of ``byol`` and ``simsiam``.
     Source:
         Shen et al. 2020, arXiv 2003.05438. Differs from the authors' code in the symmetric form: theirs mixes view 1
         alone and pairs it with the keys of both. Their share is one per batch: ``lam_per: batch``.
@@ -40,10 +40,11 @@ class UnMix(nn.Module):
         self.whole = Mixup(getattr(mixer, "alpha", 1.0), mixer.lam_per, mixer.mix_prob)
         self.base, self.global_prob, self.symmetric = base, global_prob, symmetric
         self.ema_momentum, self.temperature = ema_momentum, temperature
-        self.projector = projector(encoder.dim, proj_hidden, proj_dim, depth=proj_depth, batchnorm=base == "byol")
-        self.predictor = predictor(proj_dim, predictor_hidden) if base == "byol" else nn.Identity()
+        predicts = base in ("byol", "simsiam")
+        self.projector = projector(encoder.dim, proj_hidden, proj_dim, depth=proj_depth, batchnorm=predicts)
+        self.predictor = predictor(proj_dim, predictor_hidden) if predicts else nn.Identity()
         shuffle = base == "moco" and batchnorm == "shuffle"
-        self.key_branch = KeyBranch(encoder, self.projector, shuffle) if base != "simclr" else None
+        self.key_branch = KeyBranch(encoder, self.projector, shuffle) if base in ("moco", "byol") else None
         self.queue = Queue(queue_size, proj_dim) if base == "moco" else None
 
     def forward(self, batch):
@@ -59,9 +60,14 @@ class UnMix(nn.Module):
         mixer = self.whole if key.child("global").generator().random() < self.global_prob else self.mixer
         draw = mixer.draw(x, x, key.child("mixer"), partner="reverse")
         q, qm = self._query(x), self._query(x, others=x, draw=draw)  # (B, proj_dim) each
-        k = self.key_branch(other_view, key) if self.key_branch else self._query(other_view)
+        k = self._key(other_view, key)  # (B, proj_dim)
         mixed = draw.lam * self._match(qm, k) + (1 - draw.lam).flip(0) * self._match(qm.flip(0), k)  # (B,)
         return {"loss": (self._match(q, k) + mixed).mean(), "mixed": mixed.detach().mean(), "keys": k.detach()}
+
+    def _key(self, x, key):
+        if self.key_branch:
+            return self.key_branch(x, key)
+        return self.projector(self.encoder(x)).detach() if self.base == "simsiam" else self._query(x)
 
     def _query(self, x, others=None, draw=None):
         return self.predictor(self.projector(self.encoder(x, others=others, draw=draw)))

@@ -23,7 +23,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 MIXER_NAMES = ("alpha", "lam_per", "mix_prob")
 RECIPE_NAMES = ("crop_scale", "jitter")
 BASE_ONLY = {"queue_size": ("moco",), "batchnorm": ("moco",), "bn_splits": ("moco",), "ema_momentum": ("moco", "byol"),
-             "predictor_hidden": ("byol",)}  # what unmix takes for some of its bases only
+             "predictor_hidden": ("byol", "simsiam")}  # what unmix takes for some of its bases only
 
 
 def _arguments(method):
@@ -55,7 +55,7 @@ class Pretrain(Params):
     symmetric: Auto | bool = "auto"
     batchnorm: Auto | Literal["plain", "split", "shuffle"] = "auto"
     bn_splits: Auto | Annotated[int, Field(ge=1, le=1024)] = "auto"
-    base: Auto | Literal["moco", "simclr", "byol"] = "auto"
+    base: Auto | Literal["moco", "simclr", "byol", "simsiam"] = "auto"
     global_prob: Auto | Share = "auto"
     mix_branches: Auto | Literal["one", "both"] = "auto"
     reverse: Auto | bool = "auto"

@@ -104,6 +104,7 @@ def test_row_1_killed_at_random_instants_it_ends_the_same(undisturbed, tmp_path)
     assert not list(continued.path.glob("*.tmp")) and not list(continued.path.glob(".*.tmp")), output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["byol", "regions_within"])
 def test_row_1_slow_copies_queues_and_predictors_survive_a_kill(tmp_path, method):
     whole, _ = finish(tmp_path / "whole", method)
