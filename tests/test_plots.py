@@ -405,3 +405,23 @@ def test_region_methods_show_which_pairs_attract(values, wrong):
 
 def test_other_methods_have_no_regions_to_show():
     assert plots.regions(Pretrain.check(method="moco")) is None
+
+
+def test_pictures_of_images_without_labels(tmp_path):
+    """A folder without class subfolders, for SimCLR: every picture of the pretrain notebook."""
+    generator = np.random.Generator(np.random.Philox(key=0))
+    for i in range(60):
+        Image.fromarray(generator.integers(256, size=(32, 32, 3), dtype=np.uint8)).save(tmp_path / f"{i}.png")
+    params = Pretrain.check(method="simclr", mixer="cutmix", dataset=f"folder:{tmp_path}", batch_size=4)
+    for draw in (plots.views, plots.mixtures, plots.similarities):
+        plt.close(draw(params))
+
+
+def test_views_are_those_of_the_method():
+    """The control sees weak views, the contrastive methods strong ones: the pictures differ."""
+    shown = []
+    for method in ("cross_entropy", "supcon"):
+        figure = plots.views(Pretrain.check(method=method), images=1, repeats=1)
+        shown.append(np.asarray(figure.axes[1].images[0].get_array()))
+        plt.close(figure)
+    assert np.abs(shown[0] - shown[1]).max() > 0.05

@@ -13,6 +13,7 @@ from mixlab.params.build import (
     load_splits,
     name_start,
     settle,
+    view_names,
 )
 from mixlab.params.compare import Compare
 from mixlab.params.linear_eval import LinearEval
@@ -20,4 +21,4 @@ from mixlab.params.mixers import Mixers
 from mixlab.params.pretrain import Pretrain
 
 __all__ = ["Compare", "LinearEval", "Mixers", "Params", "Pretrain", "allowed", "build", "build_method", "build_mixer",
-           "build_recipes", "identity", "load_splits", "name_start", "settle"]
+           "build_recipes", "identity", "load_splits", "name_start", "settle", "view_names"]

@@ -108,6 +108,11 @@ def identity(values, splits):
                    "queries_checksum": splits.queries.checksum}
 
 
+def view_names(values):
+    """The names in ``RECIPES`` of the views that the method takes."""
+    return METHODS[values["method"]].views
+
+
 def build_recipes(values, names, mean, std):
     """The recipes of the views ``names``, with the resolved ``values`` and the images' channel statistics filled in."""
     own = {"size": values["image_size"], "mean": tuple(mean), "std": tuple(std)}

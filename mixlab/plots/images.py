@@ -6,7 +6,7 @@ import torch
 
 from mixlab import data
 from mixlab.mixers import MIXERS, pair_views
-from mixlab.params import build_mixer, build_recipes
+from mixlab.params import build_mixer, build_recipes, view_names
 from mixlab.plots.style import COLOURS
 from mixlab.rng import Key
 from mixlab.views import draw_views
@@ -32,17 +32,15 @@ def views(params, images=6, repeats=4):
 def mixtures(params, images=6):
     """One row per mixture: image of view 1, its partner of view 2, the mask, the mixture, its lambda and soft label."""
     shown, recipe, values = sample(params, images)
-    pair = [draw_views(shown.pixels, recipe, Key(params.seed, f"figure/view{i}")) for i in range(2)]
-    first, others, partner = pair_views(pair, 1, Key(params.seed, "figure/pairs"))
-    mixed = build_mixer(values)(first, Key(params.seed, "figure/mixer"), others, partner=partner)
-    columns = [picture(t, recipe) for t in (first, others[mixed.partner], mixed.images)]
+    first, others, draw = _mixing(shown, recipe, values)
+    columns = [picture(t, recipe) for t in (first, others[draw.partner], draw.apply(first, others))]
     figure, axes = _grid(images, 5, widths=(1, 1, 1, 1, 1.7))
     for row, ax in enumerate(axes):
         for column, pictures in zip((0, 1, 3), columns, strict=True):
             ax[column].imshow(pictures[row])
-        ax[2].imshow(mixed.mask[row, 0].numpy(), cmap="cividis", vmin=0, vmax=1)
-        names = [class_name(shown, i) for i in (row, int(mixed.partner[row]))]
-        _soft_label(ax[4], names, float(mixed.lam[row]))
+        ax[2].imshow(draw.mask[row, 0].numpy(), cmap="cividis", vmin=0, vmax=1)
+        names = [class_name(shown, i) for i in (row, int(draw.partner[row]))]
+        _soft_label(ax[4], names, float(draw.lam[row]))
     titles = ("view 1", "partner, view 2", "mask (share of view 1)", "mixture", "soft label")
     for ax, title in zip(axes[0], titles, strict=True):
         ax.set_title(title, fontsize=9)
@@ -53,12 +51,12 @@ def mixtures(params, images=6):
 def similarities(params, images=48):
     """The matrix of label similarities Phi of a batch sorted by class: without mixing, and with it."""
     shown, recipe, values = sample(params, images)
-    pair = [draw_views(shown.pixels, recipe, Key(params.seed, f"figure/view{i}")) for i in range(2)]
-    first, others, partner = pair_views(pair, 1, Key(params.seed, "figure/pairs"))
-    draw = build_mixer(values).draw(first, others, Key(params.seed, "figure/mixer"), partner=partner)
+    _, _, draw = _mixing(shown, recipe, values)
     kind = values["label_similarity"] or "dot"
-    plain = torch.nn.functional.one_hot(shown.labels, len(shown.classes)).float()
-    soft = draw.targets(shown.labels, len(shown.classes))
+    labels, count = shown.labels, len(shown.classes)
+    if labels is None:  # each image is its own class, as for SimCLR
+        labels, count = torch.arange(len(shown)), len(shown)
+    plain, soft = torch.nn.functional.one_hot(labels, count).float(), draw.targets(labels, count)
     figure, axes = plt.subplots(1, 2, figsize=(9, 4.2), layout="constrained")
     for ax, rows, title in zip(axes, (plain, soft), ("labels of single images", "labels of mixtures"), strict=True):
         image = ax.imshow(phi(rows, kind).numpy(), cmap="cividis", vmin=0, vmax=1)
@@ -125,7 +123,7 @@ def sample(params, count):
     values = params.resolved()
     train = data.load_splits(values).train
     mean, std = data.channel_stats(train)
-    recipe = build_recipes(values, ("contrast",), mean, std)[0]
+    recipe = build_recipes(values, view_names(values)[:1], mean, std)[0]
     order = Key(params.seed, "figure").generator().permutation(len(train))
     if train.labels is not None:
         labels = train.labels.numpy()[order]
@@ -135,6 +133,14 @@ def sample(params, count):
         chosen = order[np.lexsort((labels, turn))][:count]
         order = chosen[np.argsort(train.labels.numpy()[chosen], kind="stable")]
     return train.subset(torch.from_numpy(order[:count])), recipe, values
+
+
+def _mixing(shown, recipe, values):
+    """Two views of the images and a draw that mixes the first with the second: first, others, draw."""
+    pair = [draw_views(shown.pixels, recipe, Key(values["seed"], f"figure/view{i}")) for i in range(2)]
+    first, others, partner = pair_views(pair, 1, Key(values["seed"], "figure/pairs"))
+    key = Key(values["seed"], "figure/mixer")
+    return first, others, build_mixer(values).draw(first, others, key, partner=partner)
 
 
 def picture(images, recipe):
