@@ -1,0 +1,72 @@
+"""Self-contained HTML twins of explorers: one file that opens from disk, asks for nothing and runs no kernel."""
+
+import base64
+import html
+import io
+import json
+
+import numpy as np
+from PIL import Image
+
+# What the page may do: its own inline script and style and pictures inside it; no address, not even its own folder.
+POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+STYLE = """body{font:15px/1.45 system-ui,sans-serif;margin:1.2em;color:#222;background:#fff}
+h1{font-size:1.3em;margin:0 0 .4em}select,input,button{font:inherit}figure{margin:0}
+img,canvas{image-rendering:pixelated}"""
+
+
+def page(title, body, data, script, plotly=False):
+    """One HTML document.
+
+    Args:
+        title: plain text, escaped here.
+        body: HTML of the page; whatever text it holds must be escaped by its maker.
+        data: anything JSON can hold; the script finds it as ``DATA``.
+        script: JavaScript run after the page is built; texts of ``DATA`` go in by ``textContent``, never as HTML.
+        plotly: whether the script needs plotly.js, which adds about 5 MB.
+    Returns:
+        the document as text.
+    """
+    library = f"<script>{_plotly()}</script>" if plotly else ""
+    name = html.escape(title)
+    return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{name}</title>'
+            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+            f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style>{library}</head>'
+            f"<body><h1>{name}</h1>{body}<script>const DATA = {literal(data)};\n{script}</script></body></html>\n")
+
+
+def literal(data):
+    """``data`` as a JavaScript value that no text in it can end early."""
+    text = json.dumps(data, allow_nan=False, ensure_ascii=True, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def sprite(pixels, columns=100):
+    """All pictures in one, row by row, as a data address.
+
+    Args:
+        pixels: uint8 (N, H, W, 3), N at least 1.
+        columns: pictures in a row.
+    Returns:
+        the address of a JPEG of ``columns * W`` by ``ceil(N / columns) * H`` pixels.
+    """
+    count, height, width, _ = pixels.shape
+    rows = -(-count // columns)
+    sheet = np.zeros((rows, columns, height, width, 3), np.uint8)
+    sheet.reshape(-1, height, width, 3)[:count] = pixels
+    sheet = sheet.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, 3)
+    buffer = io.BytesIO()
+    Image.fromarray(sheet).save(buffer, "JPEG", quality=85, subsampling=0)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def png(pixels):
+    """One picture, uint8 (H, W, 3), as a data address without loss."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _plotly():
+    from plotly.offline import get_plotlyjs
+    return get_plotlyjs()
