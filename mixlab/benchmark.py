@@ -39,8 +39,8 @@ def compare(name, peer, ours, theirs):
           f"({ratios[0]:.2f} to {ratios[-1]:.2f}), {torch.get_num_threads()} threads", flush=True)
 
 
-def knn(bank_size=50_000, queries=2_000, k=200, temperature=0.1):
-    """Weighted kNN, k 200 of 50,000 at d = 512, against scikit-learn's brute force with the same weights."""
+def knn(bank_size=50_000, queries=10_000, k=200, temperature=0.1):
+    """Weighted kNN at the size of CIFAR, d = 512, against scikit-learn's brute force with the same weights."""
     from sklearn.neighbors import KNeighborsClassifier
 
     (bank, labels), (asked, _) = clusters(bank_size), clusters(queries, seed=1)

@@ -21,6 +21,7 @@ from mixlab.evaluate import (
     calibration_error,
     features,
     fit_logistic,
+    knn,
     knn_predict,
     labelled_rows,
     lbfgs_probe,
@@ -54,6 +55,52 @@ def test_knn_equals_a_brute_force_loop(k, temperature, seed):
     labels = torch.randint(4, (30,), generator=generator)
     found = knn_predict(bank, labels, queries, 4, k, temperature)
     assert found.tolist() == [slow_knn(bank.tolist(), labels.tolist(), q, 4, k, temperature) for q in queries.tolist()]
+
+
+def banks():
+    """Features as they come: spread, all in one direction, in tight clusters, collapsed, with many copies."""
+    noise = torch.randn(9_000, 32, generator=torch.Generator().manual_seed(0))
+    centres = torch.arange(9_000) % 7
+    return {"spread": noise, "one direction": noise.abs() + 9, "clusters": noise[centres] + 0.05 * noise,
+            "collapsed": torch.ones(32) + 1e-3 * noise, "copies": noise[centres]}
+
+
+@pytest.mark.parametrize("name", banks())
+@pytest.mark.parametrize("k", [1, 5, 200])
+def test_screening_in_bfloat16_changes_no_answer(name, k):
+    """Cosines of the k nearest equal those in float64 to float32's rounding, wherever bfloat16 would lose the order."""
+    bank = torch.nn.functional.normalize(banks()[name], dim=1)
+    queries = torch.nn.functional.normalize(banks()[name][::90] + 0.01, dim=1)
+    found, index = knn._screened(bank, k)(queries)
+    exact = queries.double() @ bank.double().T
+    best = exact.topk(k).values
+    assert torch.allclose(found.double().sort(descending=True).values, best, atol=5e-7)
+    assert torch.allclose(exact.gather(1, index).sort(descending=True).values, best, atol=5e-7)
+    assert all(len(set(row)) == k for row in index.tolist())
+
+
+def test_what_centring_takes_from_the_products_is_hardly_rounded():
+    rest, mean = torch.randn(40, 8), torch.full((8,), 3.0)
+    rough, longest, lost = knn._rounded(rest, mean)
+    assert torch.allclose(rough[:, 8:].double().sum(1), (rest @ mean).double(), rtol=2**-15)
+    assert torch.isclose(longest, rest.norm(dim=1).max()) and 0 < lost <= longest * knn.ROUNDING
+
+
+@pytest.mark.parametrize("name", ["spread", "one direction"])
+def test_screening_asks_again_for_a_few_only(name, monkeypatch):
+    bank, asked = torch.nn.functional.normalize(banks()[name], dim=1), []
+    monkeypatch.setattr(knn, "_nearest", lambda bank, chunk, k: asked.extend(chunk) or (chunk @ bank.T).topk(k))
+    knn._screened(bank, 200)(bank[:500])
+    assert len(asked) < 25
+
+
+def test_screening_is_used_for_large_banks_only(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    screened, large, asked = knn._screened, torch.randn(knn.LARGE, 4), []
+    monkeypatch.setattr(knn, "_screened", lambda bank, k: asked.append(k) or screened(bank, k))
+    for bank, k in ((large, 3), (large[1:], 3), (large.double(), 3), (large, knn.LARGE)):
+        knn_predict(bank, torch.zeros(len(bank), dtype=torch.int64), bank[:4], 1, k)
+    assert asked == [3]
 
 
 def test_more_queries_than_a_chunk():
