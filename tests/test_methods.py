@@ -7,9 +7,9 @@ import torch
 
 from mixlab.encoders import Encoder
 from mixlab.errors import ParamError
-from mixlab.losses import contrastive
+from mixlab.losses import contrastive, info_nce, pair_contrast, soft_info_nce
 from mixlab.methods import METHODS
-from mixlab.mixers import MIXERS, pair_views
+from mixlab.mixers import MIXERS, EncoderGuide, NoMix, pair_views, saliency
 from mixlab.momentum import Queue
 from mixlab.params import Pretrain, build_method
 from mixlab.rng import Key
@@ -19,14 +19,14 @@ CLASSES = 3
 ALWAYS_MIX = {"mixsupcon": "supcon", "gensupcon": "supcon", "supmix": "supcon", "moco_mix": "moco", "unmix": "moco",
               "imix": "moco", "mixco": "moco"}
 NEVER_MIX = {"moco": "moco_mix or unmix", "byol": "unmix", "simsiam": "unmix"}
-BOXES = {"cutmix", "resizemix", "saliencymix"}
+REGIONS = ("cutmix", "resizemix", "saliencymix", "fmix", "gridmix", "smoothmix", "attentivemix")
 SMALL = {"queue_size": 16, "batchnorm": "plain", "proj_hidden": 16, "predictor_hidden": 16}  # odd batches, few seconds
 
 
 def expected_refusal(method, mixer):
     """What the parameters must say to this pair, or ''."""
-    if method in ("regions_between", "regions_within") and mixer not in BOXES:
-        return f"mixer: one of cutmix, resizemix, saliencymix, because method {method} compares regions; got '{mixer}'"
+    if method in ("regions_between", "regions_within") and mixer not in REGIONS:
+        return f"mixer: one of {', '.join(REGIONS)}, because method {method} compares regions; got '{mixer}'"
     if method in NEVER_MIX and mixer != "none":
         return (f"mixer: auto or none, because method {method} does not mix; got '{mixer}' (str). "
                 f"Use method {NEVER_MIX[method]} to mix")
@@ -68,6 +68,11 @@ class TinyEncoder(Encoder):
         self.dim, self.widths = 8, widths[1:]
 
 
+def make_mixer(name):
+    """A mixer with its own defaults; one that needs a guide gets the map without parameters."""
+    return MIXERS[name](guide_from=saliency) if MIXERS[name].needs_guide else MIXERS[name]()
+
+
 def build(values, seed=0):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -75,7 +80,7 @@ def build(values, seed=0):
         taken = inspect.signature(method).parameters
         arguments = {"num_classes": CLASSES} if method.needs_labels else {}
         arguments |= {name: value for name, value in SMALL.items() if name in taken}
-        return method(TinyEncoder(), MIXERS[values["mixer"]](), **arguments)
+        return method(TinyEncoder(), make_mixer(values["mixer"]), **arguments)
 
 
 def make_batch(method, size=6, step=0):
@@ -194,3 +199,131 @@ def test_a_large_lambda_of_mixsupcon_is_supcon():
 def test_methods_are_built_from_parameters_alone():
     for method in METHODS:
         assert build_method(Pretrain.check(method=method).resolved(), 10).encoder.dim == 512
+
+
+# Mixing that stops: the trainer puts NoMix in the place of the mixer, and every method that mixes goes on without.
+
+
+def unmixed_loss(method, batch):
+    """What the loss of a method is when nothing is mixed, written from its formula."""
+    x1, x2 = batch.views[0], batch.views[-1]
+    name = type(method).__name__
+    if name == "MixSupCon":  # encodes both views at once
+        z = method.projector(method.encoder(torch.cat([x1, x2])))
+        return contrastive(z, batch.labels.repeat(2), method.temperature)["loss"]
+    z1, z2 = (method.projector(method.encoder(x)) for x in (x1, x2))
+    if name == "GenSupCon":
+        return contrastive(torch.cat([z1, z2]), batch.labels.repeat(2), method.temperature)["loss"]
+    if name == "SupMix":
+        return pair_contrast(z1, z2, batch.labels, method.temperature).mean()
+    k = method.key_branch(x2, batch.key)  # (B, proj_dim)
+    if name == "MoCoMix":
+        return 2 * info_nce(z1, k, method.queue.keys, method.temperature).mean()
+    ids = torch.eye(len(x1))
+    if name == "IMix":
+        return soft_info_nce(z1, k, method.queue.keys, ids, method.temperature).mean()
+    half = len(x1) // 2
+    first = method.projector(method.encoder(x1[:half]))
+    mixed = soft_info_nce(first, k, method.queue.keys, ids[:half], method.mix_temperature).mean()
+    return info_nce(z1, k, method.queue.keys, method.temperature).mean() + method.mix_weight * mixed
+
+
+def stopped(values, **changes):
+    """A method built with its mixer, which NoMix then replaces."""
+    method = build(values)
+    for name, value in changes.items():
+        setattr(method, name, value)
+    method.mixer = NoMix()
+    return method
+
+
+STOPPING = [name for name, kind in METHODS.items() if not kind.needs_region and not hasattr(kind, "mixing_relatives")]
+
+
+@pytest.mark.parametrize("name", STOPPING)
+def test_every_method_that_mixes_goes_on_when_mixing_stops(name):
+    Pretrain.check(method=name, mixer="cutmix", mix_until=0.5)
+    method = stopped({"method": name, "mixer": "cutmix"})
+    batch = make_batch(method, size=5)
+    out = method(batch)
+    out["loss"].backward()
+    assert torch.isfinite(out["loss"]) and any(p.grad.abs().max() > 0 for p in method.encoder.stem.parameters())
+    method.after_step(out)
+    assert torch.isfinite(method(batch)["loss"])
+
+
+@pytest.mark.parametrize("name", ["mixsupcon", "gensupcon", "supmix", "moco_mix", "imix", "mixco"])
+def test_the_loss_without_mixing_is_its_unmixed_formula(name):
+    method = stopped({"method": name, "mixer": "cutmix"}, **({"reading": "anchor"} if name == "mixsupcon" else {}))
+    batch, mixed = make_batch(method), build({"method": name, "mixer": "cutmix"})
+    expected = unmixed_loss(method, batch)
+    torch.testing.assert_close(method(batch)["loss"], expected, rtol=1e-5, atol=1e-6)
+    assert (mixed(batch)["loss"] - expected).abs() > 1e-3 * expected
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "simclr", "supcon"])
+def test_the_loss_without_mixing_is_that_of_mixer_none(name):
+    method, plain = stopped({"method": name, "mixer": "mixup"}), build({"method": name, "mixer": "none"})
+    batch = make_batch(method)
+    assert method(batch)["loss"] == plain(batch)["loss"]
+
+
+@pytest.mark.parametrize("base", ["moco", "simclr", "byol", "simsiam"])
+def test_unmix_without_mixing_is_twice_its_base_whatever_the_coin_says(base):
+    kind = METHODS["unmix"]
+    with torch.random.fork_rng():
+        method = kind(TinyEncoder(), make_mixer("cutmix"), base=base, global_prob=1.0, **SMALL)
+    batch = make_batch(method)
+    x1, x2 = batch.views
+    twice = 2 * method._match(method._query(x1), method._key(x2, batch.key)).mean()
+    assert (method(batch)["loss"] - twice).abs() > 1e-3 * twice
+    method.mixer = NoMix()
+    torch.testing.assert_close(method(batch)["loss"], twice)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in STOPPING])
+def test_methods_that_could_not_go_on_refuse(name):
+    with pytest.raises(ParamError, match=f"mix_until: auto or 1, because method {name} "):
+        Pretrain.check(method=name, mix_until=0.5)
+
+
+# A guide: the run's own encoder, or another
+
+
+def test_the_methods_own_encoder_guides_as_it_is_at_each_step():
+    values = Pretrain.check(method="moco_mix", mixer="attentivemix", batchnorm="split").resolved()
+    method = build_method(values | {"queue_size": 64}, 10)
+    assert method.mixer.guide_from.encoder is method.encoder
+    assert method.state_dict().keys() == build_method(
+        Pretrain.check(method="moco_mix", batchnorm="split").resolved() | {"queue_size": 64}, 10).state_dict().keys()
+    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    before = method.mixer.guide_from(images)
+    with torch.no_grad():
+        method.encoder.layers[3][0].bn2.weight.mul_(3.0)
+    assert not torch.allclose(method.mixer.guide_from(images), before)
+
+
+def test_another_encoder_guides_without_being_part_of_the_method():
+    values = Pretrain.check(mixer="pick", pick_from=["mixup", "attentivemix"]).resolved()
+    guide = EncoderGuide(TinyEncoder())
+    method = build_method(values, 10, guide=guide)
+    assert method.mixer.pick_from[1].guide_from is guide
+    assert not {id(p) for p in guide.encoder.parameters()} & {id(p) for p in method.parameters()}
+
+
+@pytest.mark.parametrize("name", [n for n, kind in METHODS.items() if not hasattr(kind, "mixing_relatives")])
+def test_a_guide_that_is_the_own_encoder_changes_nothing_but_the_mask(name):
+    """The step with its maps, and the step with the same maps given as numbers: all that they leave is equal."""
+    method, maps = build({"method": name, "mixer": "attentivemix"}), []
+    other = build({"method": name, "mixer": "attentivemix"})
+    guide = EncoderGuide(method.encoder)
+    method.mixer = MIXERS["attentivemix"](guide_from=lambda x: maps.append(guide(x)) or maps[-1])
+    other.mixer = MIXERS["attentivemix"](guide_from=lambda x: maps.pop(0))
+    outs = [m(make_batch(m, size=5)) for m in (method, other)]
+    assert outs[0]["loss"] == outs[1]["loss"] and method.encoder.training and not maps
+    for out in outs:
+        out["loss"].backward()
+    states = [m.state_dict() for m in (method, other)]
+    assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+    grads = [[p.grad for p in m.encoder.parameters()] for m in (method, other)]
+    assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))

@@ -13,7 +13,19 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mixlab.errors import ParamError
-from mixlab.mixers import MIXERS, CutMix, ManifoldMixup, Mixup, NoMix, ResizeMix, SaliencyMix, pair_views, saliency
+from mixlab.mixers import (
+    MIXERS,
+    CutMix,
+    FMix,
+    ManifoldMixup,
+    Mixup,
+    NoMix,
+    Pick,
+    ResizeMix,
+    SaliencyMix,
+    pair_views,
+    saliency,
+)
 from mixlab.mixers.grids import cell_means, shrink
 from mixlab.rng import Key
 
@@ -180,6 +192,24 @@ def test_targets_are_shares_of_labels(name, case):
     assert torch.equal(mixed.targets(labels, 5), mixed.draw.targets(labels, 5, labels))
 
 
+def rounding(mixer, draw, lam, height, width):
+    """How far the measured share may be from the wanted one: whole sides, cells or pixels."""
+    if draw.box is not None:
+        side = math.sqrt(1 - lam)
+        return side / height + side / width + 1 / (height * width)
+    if hasattr(mixer, "grid"):  # half a cell, and cells are not all of one size
+        rows, columns = (np.bincount(slow_cells(min(mixer.grid, n), n)) / n for n in (height, width))
+        cells = np.outer(rows, columns)
+        return 0.5 / cells.size + np.abs(cells - 1 / cells.size).sum() / 2
+    return 0.5 / (height * width) if isinstance(mixer, FMix) else 0
+
+
+def slow_cells(count, size):
+    """Which of ``count`` cells the middle of each of ``size`` pixels lies in."""
+    middles = [Fraction(2 * y + 1, 2 * size) for y in range(size)]
+    return [next(c for c in range(count) if middle < Fraction(c + 1, count)) for middle in middles]
+
+
 @every_mixer
 @laws
 @given(cases(dtypes=(torch.float32,)), st.floats(0, 1))
@@ -189,10 +219,8 @@ def test_a_fixed_share_is_honoured_up_to_whole_pixels(name, case, lam):
     if not mixer.mixes:
         return
     height, width = images.shape[-2:]
-    measured = mix(mixer, images, key, others, lam=lam).lam
-    side = math.sqrt(1 - lam)
-    rounding = (1 if mixer.has_region else 0) * (side / height + side / width + 1 / (height * width))
-    assert (measured - lam).abs().max() <= rounding + 1e-6
+    mixed = mix(mixer, images, key, others, lam=lam)
+    assert (mixed.lam - lam).abs().max() <= rounding(mixer, mixed.draw, lam, height, width) + 1e-6
     each = np.linspace(0, 1, len(images))
     wanted = mix(mixer, images, key, others, lam=torch.from_numpy(each)).lam
     assert torch.equal(wanted, mix(mixer, images, key, others, lam=each).lam)
@@ -229,7 +257,7 @@ def test_per_batch_is_one_draw_for_all(name):
     for seed in range(5):
         assert len(set(mix(build(name, lam_per="sample"), images, Key(seed)).lam.tolist())) > 1
         batch = mix(build(name, lam_per="batch"), images, Key(seed))
-        if not MIXERS[name].takes_guide:  # a box around each image's own peak may be clipped differently
+        if name not in ("saliencymix", "attentivemix"):  # each image's own map says where
             assert (batch.mask == batch.mask[:1]).all()
     shares = [mix(build(name, lam_per="batch"), images, Key(seed)).lam[0].item() for seed in range(5)]
     assert len(set(shares)) > 2
@@ -312,7 +340,9 @@ def test_facts():
         assert mixer.mixes == (name != "none")
         assert mixer.has_alpha == any(field.name == "alpha" for field in dataclasses.fields(mixer))
         draw = mix(mixer(), normal(0, 4, 3, 8, 8), Key(0)).draw
-        assert draw.region == mixer.has_region
+        assert draw.region == mixer.has_region or mixer is Pick  # which promises no region, and may have one
+        assert mixer.mask_says_all == (name not in ("manifold", "resizemix"))
+        assert mixer.needs_guide == (name == "attentivemix")
         shared = {"lam_per", "mix_prob"} & {field.name for field in dataclasses.fields(mixer)}
         assert len(shared) == (2 if mixer.mixes else 0)
 
@@ -320,6 +350,8 @@ def test_facts():
 def test_defaults_are_the_papers():
     assert (Mixup().alpha, CutMix().alpha, ManifoldMixup().alpha, SaliencyMix().alpha) == (1, 1, 2, 1)
     assert ResizeMix().scale == (0.1, 0.8) and ManifoldMixup().layers == (0, 1, 2)
+    assert (FMix().alpha, FMix().decay, Pick().alpha) == (1, 3, 1)
+    assert Pick().pick_from == (Mixup(), CutMix()) and Pick().pick_per == "batch"
 
 
 # -------------------------------------------------------------------------------------------------------------- shares
@@ -372,9 +404,9 @@ def test_bad_scales_are_refused(scale):
 
 @pytest.mark.parametrize("lam", [-0.1, 1.1, math.nan, "0.5", True, [0.5, 0.5], [0.1, 0.2, 2.0]])
 def test_bad_fixed_shares_are_refused(lam):
-    for mixer in (NoMix(), Mixup(), CutMix(), ResizeMix(), SaliencyMix()):
+    for mixer in MIXERS.values():
         with pytest.raises(ParamError, match=r"^lam: "):
-            mixer(torch.zeros(3, 1, 4, 4), Key(0), lam=lam)
+            mix(mixer(), torch.zeros(3, 1, 4, 4), Key(0), lam=lam)
 
 
 def test_no_mix_refuses_a_share():

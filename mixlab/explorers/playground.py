@@ -65,7 +65,7 @@ class Scene:
         if self.images.labels is not None:
             self.images = self.images.subset(self.images.labels.argsort(stable=True))
         self.pixels = self.images.pixels.permute(0, 3, 1, 2) / 255  # (N, 3, H, W)
-        self.similarity, self.seed = params.label_similarity, params.seed
+        self.similarity, self.seed, self.values = params.label_similarity, params.seed, values
         self.classes = self.images.classes or tuple(f"image {i}" for i in range(len(self.images)))
         self.labels = torch.arange(len(self.images)) if self.images.labels is None else self.images.labels
         self.names = [f"{self.classes[int(label)]} ({i})" for i, label in enumerate(self.labels)]
@@ -73,7 +73,7 @@ class Scene:
     @torch.no_grad()
     def picture(self, name, first, second, lam, alpha, number):
         """The HTML of one setting: ``lam`` is fixed, or None to draw it with ``alpha`` (None: the mixer's own)."""
-        mixer = MIXERS[name]() if alpha is None else MIXERS[name](alpha=alpha)
+        mixer = plots.example(self.values, name, alpha)
         lam = 1.0 if not mixer.mixes else lam
         key = Key(self.seed, "playground", step=number)
         a, b = self.pixels[first:first + 1], self.pixels[second:second + 1]
@@ -82,12 +82,18 @@ class Scene:
         targets = batch.targets(self.labels, len(self.classes))
         heat = colormaps["cividis"](plots.phi(targets, self.similarity).numpy(), bytes=True)[..., :3]
         mask = colormaps["cividis"](mixed.mask[0, 0].numpy(), bytes=True)[..., :3]
-        tiles = [(_pixels(a), self.names[first]), (_pixels(b), self.names[second]), (mask, "mask: share of first"),
+        tiles = [(_pixels(a), self.names[first]), (_pixels(b), self.names[second]), (mask, _mask_caption(mixer)),
                  (_pixels(mixed.images), "mixture"), (heat, f"Φ of {len(self.labels)} mixtures")]
         share = float(mixed.lam)
         bars = _label_bars([(self.classes[int(self.labels[i])], s) for i, s in ((first, share), (second, 1 - share))])
         blocks = [*[_tile(*t) for t in tiles], f"<div>{bars}{_density(mixer, share)}</div>"]
         return f'<div style="display:flex;flex-wrap:wrap;gap:14px;align-items:flex-start">{"".join(blocks)}</div>'
+
+
+def _mask_caption(mixer):
+    """What the mask shows, and who chose its cells: no encoder is at hand here."""
+    guided = [mixer, *getattr(mixer, "pick_from", ())]
+    return "mask: share of first" + ("; guide: saliency map" if any(m.needs_guide for m in guided) else "")
 
 
 def _pixels(images):

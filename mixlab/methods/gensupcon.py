@@ -23,7 +23,7 @@ class GenSupCon(nn.Module):
         proj_dim, proj_hidden: widths of z and of the projector's hidden layer.
     Source:
         Kim et al. 2022, arXiv 2206.00384. The authors toss a coin per view and batch between Mixup and CutMix, one
-        share for the batch; here the mixer is one, CutMix unless given, and draws a share per sample unless told.
+        share for the batch: mixer ``pick`` with ``lam_per: batch``. Here it is CutMix, per sample, unless told.
     """
 
     needs_labels, needs_region = True, False

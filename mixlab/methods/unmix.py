@@ -57,7 +57,8 @@ class UnMix(nn.Module):
         return out | {"ema_momentum": momentum}
 
     def _direction(self, x, other_view, key):
-        mixer = self.whole if key.child("global").generator().random() < self.global_prob else self.mixer
+        globally = self.mixer.mixes and key.child("global").generator().random() < self.global_prob
+        mixer = self.whole if globally else self.mixer
         draw = mixer.draw(x, x, key.child("mixer"), partner="reverse")
         q, qm = self._query(x), self._query(x, others=x, draw=draw)  # (B, proj_dim) each
         k = self._key(other_view, key)  # (B, proj_dim)

@@ -5,8 +5,11 @@ A mixer is a frozen dataclass. ``mixer.draw(images, others, key)`` decides every
 A mixer of your own is such a class with a ``draw`` method and a line in ``MIXERS``.
 """
 
+from mixlab.mixers.attentive import AttentiveMix, EncoderGuide
 from mixlab.mixers.blends import ManifoldMixup, Mixup, NoMix
 from mixlab.mixers.draws import pair_views
+from mixlab.mixers.masks import FMix, GridMix, SmoothMix
+from mixlab.mixers.pick import Pick
 from mixlab.mixers.records import Draw, Mixed, Mixer
 from mixlab.mixers.regions import CutMix, ResizeMix, SaliencyMix
 from mixlab.mixers.saliency import saliency
@@ -18,7 +21,12 @@ MIXERS = {
     "manifold": ManifoldMixup,
     "resizemix": ResizeMix,
     "saliencymix": SaliencyMix,
+    "fmix": FMix,
+    "gridmix": GridMix,
+    "smoothmix": SmoothMix,
+    "attentivemix": AttentiveMix,
+    "pick": Pick,
 }
 
-__all__ = ["MIXERS", "CutMix", "Draw", "ManifoldMixup", "Mixed", "Mixer", "Mixup", "NoMix", "ResizeMix", "SaliencyMix",
-           "pair_views", "saliency"]
+__all__ = ["MIXERS", "AttentiveMix", "CutMix", "Draw", "EncoderGuide", "FMix", "GridMix", "ManifoldMixup", "Mixed",
+           "Mixer", "Mixup", "NoMix", "Pick", "ResizeMix", "SaliencyMix", "SmoothMix", "pair_views", "saliency"]

@@ -80,6 +80,7 @@ class ManifoldMixup(Mixer):
     mix_prob: float = 1.0
     layers: tuple[int, ...] = (0, 1, 2)
     has_alpha = True
+    mask_says_all = False
 
     def __post_init__(self):
         whole = isinstance(self.layers, tuple | list) and all(type(k) is int and k in LAYERS for k in self.layers)

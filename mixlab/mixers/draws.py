@@ -105,14 +105,15 @@ def check_images(mixer, images, others, guide):
     if not is_float_tensor(others) or _kind(others) != _kind(images) or len(others) == 0:
         raise ParamError(problem("others", allowed, describe(others)))
     if guide is not None:
-        _check_guide(mixer, guide, others)
+        check_guide(mixer, guide, others)
 
 
 def _kind(images):
     return images.shape[1:], images.dtype, images.device
 
 
-def _check_guide(mixer, guide, others):
+def check_guide(mixer, guide, others):
+    """Raises ParamError unless guide is a map (M2,1,h,w) for each of others, and the mixer takes one."""
     if not mixer.takes_guide:
         raise ParamError(problem("guide", f"None, because {type(mixer).__name__} takes no guide", describe(guide)))
     fits = is_float_tensor(guide) and guide.ndim == 4 and guide.shape[:2] == (len(others), 1)
@@ -132,6 +133,12 @@ def check_fields(mixer, *more):
         found.append(problem("mix_prob", "a number in [0, 1]", mixer.mix_prob))
     if found:
         raise ParamError("\n".join(found))
+
+
+def check_grid(grid):
+    """A message about the cells a side of a grid, "" if they are fine."""
+    fine = type(grid) is int and 1 <= grid <= 1024
+    return "" if fine else problem("grid", "a whole number from 1 to 1024", grid)
 
 
 def is_number(value):

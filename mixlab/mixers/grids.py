@@ -39,6 +39,36 @@ def cell_means(mask, height, width):
     return 1 - other / torch.full_like(other, mask.shape[-2] * mask.shape[-1])
 
 
+def areas(mask):
+    """(M,) float32: the mean of each mask (M,1,H,W), exact for masks of zeros and ones."""
+    pixels = mask.sum((1, 2, 3))  # (M,)
+    count = mask.shape[-2] * mask.shape[-1]
+    return pixels / torch.full_like(pixels, count)  # by a tensor: CUDA multiplies by 1/number, which misses 1
+
+
+def cells_within(grid, size):
+    """Rows and columns of a grid of ``grid`` cells a side on an image of ``size`` = (H, W); none is without pixels."""
+    return min(grid, size[0]), min(grid, size[1])
+
+
+def spread(cells, height, width):
+    """Cells (M,rows,columns) as pixels (M,1,height,width) float32: a pixel takes the cell that its middle lies in."""
+    rows, columns = (torch.div((2 * torch.arange(size, device=cells.device) + 1) * count, 2 * size,
+                               rounding_mode="floor")
+                     for size, count in ((height, cells.shape[1]), (width, cells.shape[2])))
+    return cells[:, rows[:, None], columns][:, None].float()
+
+
+def pool(maps, height, width):
+    """Means of maps (M,1,h,w) of any scale over the cells of a grid, by exact areas: (M,1,height,width) float32."""
+    if tuple(maps.shape[-2:]) == (height, width):
+        return maps.float()
+    rows = _overlaps(height, maps.shape[-2], maps.device)  # (height,h)
+    columns = _overlaps(width, maps.shape[-1], maps.device)  # (width,w)
+    with torch.autocast(maps.device.type, enabled=False):
+        return rows @ maps.float() @ columns.T / (maps.shape[-2] * maps.shape[-1])
+
+
 def _overlaps(cells, size, device):
     """(cells,size) float32: length shared by cell i and pixel j, in units of 1/cells pixels; rows sum to ``size``."""
     i, j = torch.arange(cells, device=device)[:, None], torch.arange(size, device=device)  # (cells,1), (size,)

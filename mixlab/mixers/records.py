@@ -115,6 +115,7 @@ class Mixer:
     Facts: ``mixes`` (False: a control that leaves images alone), ``has_region`` (the mask varies over the image),
     ``has_alpha`` (shares follow Beta(alpha, alpha)), ``takes_guide`` and ``needs_guide`` (a saliency map from outside).
     A mixer with ``has_alpha`` has a field ``alpha``; every mixer that mixes has ``lam_per`` and ``mix_prob``.
+    ``mask_says_all``: its mixtures are made at the pixels and are what the mask says of two images in their places.
     """
 
     mixes = True
@@ -122,6 +123,7 @@ class Mixer:
     has_alpha = False
     takes_guide = False
     needs_guide = False
+    mask_says_all = True
 
     def __call__(self, images, key, others=None, partner="permute", lam=None, guide=None):
         """``draw`` and ``apply`` at the pixels, whatever the draw's layer; ``others=None`` takes the partners from

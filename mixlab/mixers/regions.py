@@ -16,7 +16,7 @@ from mixlab.mixers.draws import (
     is_number,
     skip_some,
 )
-from mixlab.mixers.grids import box_mask, span_around
+from mixlab.mixers.grids import areas, box_mask, span_around
 from mixlab.mixers.records import Draw, Mixer
 from mixlab.mixers.saliency import peaks, saliency
 from mixlab.rng import to_device
@@ -82,6 +82,7 @@ class ResizeMix(Mixer):
     lam_per: str = "sample"
     mix_prob: float = 1.0
     has_region = True
+    mask_says_all = False
 
     def __post_init__(self):
         pair = isinstance(self.scale, tuple | list) and len(self.scale) == 2 and all(map(is_number, self.scale))
@@ -162,6 +163,4 @@ def _boxed(images, others, partner, box, resized=False):
     """A Draw whose masks are 0 in the box; lam is what the mask says."""
     height, width = images.shape[-2:]
     mask = box_mask(box, height, width)  # (M,1,H,W)
-    pixels = mask.sum((1, 2, 3))  # (M,), exact
-    lam = pixels / torch.full_like(pixels, height * width)  # by a tensor: CUDA multiplies by 1/number, which misses 1
-    return Draw(lam, partner, mask, len(others), region=True, box=box, resized=resized)
+    return Draw(areas(mask), partner, mask, len(others), region=True, box=box, resized=resized)

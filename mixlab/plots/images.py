@@ -5,8 +5,8 @@ import numpy as np
 import torch
 
 from mixlab import data
-from mixlab.mixers import MIXERS, pair_views
-from mixlab.params import build_mixer, build_recipes, view_names
+from mixlab.mixers import MIXERS, pair_views, saliency
+from mixlab.params import build_guide, build_mixer, build_recipes, view_names
 from mixlab.plots.style import COLOURS
 from mixlab.rng import Key
 from mixlab.views import draw_views
@@ -44,6 +44,8 @@ def mixtures(params, images=6):
     titles = ("view 1", "partner, view 2", "mask (share of view 1)", "mixture", "soft label")
     for ax, title in zip(axes[0], titles, strict=True):
         ax.set_title(title, fontsize=9)
+    if values["guide_from"] == "own":
+        figure.supxlabel("Here a saliency map guides; in training, the encoder itself does.", fontsize=9)
     return figure
 
 
@@ -67,22 +69,38 @@ def similarities(params, images=48):
 
 @torch.no_grad()
 def gallery(params, shares=(0.9, 0.7, 0.5, 0.3, 0.1)):
-    """Every mixer on the same two images, a row each; columns ask for a share, titles show the measured one."""
-    shown, _, _ = sample(params, 2)
+    """Every mixer on the same two images, a row each; columns ask for a share, titles show the measured one.
+
+    One place, mask or spot for a row; of ``pick``, whose rows would else show one mixer only, a draw for each column.
+    """
+    shown, _, values = sample(params, 2)
     pixels = shown.pixels.permute(0, 3, 1, 2) / 255  # (2, 3, H, W)
     names = [name for name, mixer in MIXERS.items() if mixer.mixes]
     figure, axes = _grid(len(names), len(shares) + 2)
     for ax, name in zip(axes, names, strict=True):
         ax[0].imshow(_rgb(pixels)[0])
         ax[-1].imshow(_rgb(pixels)[1])
+        mixer = example(values, name)
         for column, lam in enumerate(shares, start=1):
-            mixed = MIXERS[name]()(pixels[:1], Key(params.seed, "gallery"), pixels[1:], partner="same", lam=lam)
+            key = Key(params.seed, "gallery", step=column if name == "pick" else 0)
+            mixed = mixer(pixels[:1], key, pixels[1:], partner="same", lam=lam)
             ax[column].imshow(_rgb(mixed.images)[0])
             ax[column].set_xlabel(f"$\\lambda$ {float(mixed.lam):.2f}", fontsize=8, labelpad=1)
         _row_name(ax[0], name)
     for column, which in ((0, "first"), (-1, "second")):
         axes[0, column].set_title(f"{which}: {class_name(shown, -column)}", fontsize=9)
     return figure
+
+
+def example(values, name, alpha=None):
+    """The mixer ``name`` for a picture: as resolved ``values`` describe it if it is theirs, else with its own defaults.
+
+    ``alpha`` replaces its own. The map without parameters guides it, where it needs a guide.
+    """
+    given = {} if alpha is None else {"alpha": alpha}
+    if name == values["mixer"]:
+        return build_mixer(values | given)
+    return MIXERS[name](**given, **({"guide_from": saliency} if MIXERS[name].needs_guide else {}))
 
 
 @torch.no_grad()
@@ -139,8 +157,8 @@ def _mixing(shown, recipe, values):
     """Two views of the images and a draw that mixes the first with the second: first, others, draw."""
     pair = [draw_views(shown.pixels, recipe, Key(values["seed"], f"figure/view{i}")) for i in range(2)]
     first, others, partner = pair_views(pair, 1, Key(values["seed"], "figure/pairs"))
-    key = Key(values["seed"], "figure/mixer")
-    return first, others, build_mixer(values).draw(first, others, key, partner=partner)
+    key, guide = Key(values["seed"], "figure/mixer"), build_guide(values, recipe.mean, recipe.std)
+    return first, others, build_mixer(values, guide or saliency).draw(first, others, key, partner=partner)
 
 
 def picture(images, recipe):

@@ -39,7 +39,7 @@ def regions(params):
 def _mixtures(views, values, seed, within):
     """Mixed query and key images (2, 3, H, W), and their draw: with the other image, or with the other view."""
     first, second = views
-    mixer = build_mixer(values)
+    mixer = build_mixer(values)  # where it needs a guide: a saliency map, as in the other pictures before training
     draw = mixer.draw(first, first, Key(seed, "figure/regions"), partner="reverse" if within else "same", lam=0.6)
     if within:
         return draw.apply(first, first), draw.apply(second, second), draw
