@@ -1,4 +1,4 @@
-"""The five errors mixlab raises, and the one form of their messages.
+"""The six errors mixlab raises, and the one form of their messages.
 
     <name>: <what is allowed>; got <value> (<type>). <what to do>.
 """
@@ -24,6 +24,10 @@ class RunBusyError(OSError):
 
 class NonFiniteLossError(RuntimeError):
     """A loss or gradient that became NaN or infinite."""
+
+
+class RankError(RuntimeError):
+    """A process of a run on several devices that died, hangs, or has other data than the rest."""
 
 
 def problem(name, allowed, got, todo=""):

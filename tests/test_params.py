@@ -114,6 +114,22 @@ def test_all_problems_come_at_once():
     ({"method": "mixco", "batch_size": 8}, "bn_splits: a divisor of half of batch_size (8); got 8"),
     ({"method": "unmix", "base": "byol", "queue_size": 4096}, "queue_size: auto, because base byol does not take it"),
     ({"method": "moco", "mixer": "cutmix"}, "Use method moco_mix or unmix to mix"),
+    ({"mixer": "cutmix", "grid": 3}, "grid: auto, because mixer cutmix does not take it; got 3"),
+    ({"mixer": "pick", "grid": 3}, "grid: auto, because mixer pick does not take it"),
+    ({"mixer": "mixup", "pick_from": ["mixup", "cutmix"]}, "pick_from: auto, because mixer mixup does not take it"),
+    ({"mixer": "pick", "guide_from": "own"}, "guide_from: auto, because mixer pick does not take it"),
+    ({"mixer": "pick", "pick_from": ["mixup"]}, "pick_from: auto, or two or more different mixers; got ['mixup']"),
+    ({"mixer": "pick", "pick_from": ["mixup", "mixup"]}, "pick_from: auto, or two or more different mixers"),
+    ({"mixer": "pick", "pick_from": ["mixup", "none"]}, "pick_from: auto or a list, each one of mixup, cutmix"),
+    ({"mixer": "pick", "pick_probs": [0.5, 0.6]}, "pick_probs: auto, or 2 numbers of sum 1, one for each of mixup"),
+    ({"mixer": "pick", "pick_probs": [0.2, 0.3, 0.5]}, "pick_probs: auto, or 2 numbers of sum 1"),
+    ({"mixer": "pick", "pick_from": ["manifold", "fmix"], "pick_per": "sample"}, "because manifold cannot be picked"),
+    ({"mixer": "pick", "pick_from": ["resizemix", "smoothmix"], "alpha": 1.0}, "alpha: auto, because mixer pick"),
+    ({"method": "regions_between", "mixer": "pick"}, "because method regions_between compares regions; got 'pick'"),
+    ({"mix_until": 0.5, "epochs": 1}, "mix_until: auto or 1, because epochs is 1; got 0.5"),
+    ({"mix_until": 0.5, "method": "supcon"}, "mix_until: auto or 1, because mixer none never mixes"),
+    ({"mix_until": 0.5, "method": "byol"}, "mix_until: auto or 1, because method byol does not mix"),
+    ({"mix_until": 0.5, "method": "regions_within"}, "mix_until: auto or 1, because method regions_within compares"),
 ])
 def test_contradictions_name_both_sides(values, named):
     with pytest.raises(ParamError) as refused:
@@ -143,6 +159,20 @@ def test_auto_takes_the_methods_and_mixers_own_values():
     assert Pretrain.check(method="cross_entropy").resolved()["temperature"] is None
 
 
+def test_a_picked_mixer_is_told_all_that_it_takes():
+    names = ["mixup", "gridmix", "attentivemix"]
+    values = Pretrain.check(mixer="pick", pick_from=names, pick_per="sample", grid=7, alpha=0.3).resolved()
+    assert values["pick_probs"] == [1 / 3] * 3 and values["guide_from"] == "own"
+    mixer = build_mixer(values)
+    assert [type(m) for m in mixer.pick_from] == [MIXERS[n] for n in names]
+    assert [m.grid for m in mixer.pick_from[1:]] == [7, 7] and mixer.alpha == 0.3 and mixer.pick_per == "sample"
+    assert callable(mixer.pick_from[2].guide_from)
+    usual = Pretrain.check(mixer="pick").resolved()
+    assert usual["pick_from"] == ["mixup", "cutmix"] and usual["grid"] is usual["guide_from"] is None
+    assert build_mixer(usual) == MIXERS["pick"](pick_probs=usual["pick_probs"])
+    assert build_mixer(Pretrain.check(mixer="gridmix").resolved()).grid == 4
+
+
 def test_weights_depend_on_the_seed_alone_and_leave_the_global_generator():
     import torch
     torch.manual_seed(5)
@@ -159,13 +189,20 @@ def test_the_identity_is_what_changes_the_numbers():
         return identity(Pretrain.check(**changes).resolved(), SimpleNamespace(train=images, queries=images))
 
     base = who()
-    for same in ({"runs_dir": "/else"}, {"data_dir": "d"}, {"checkpoint_every": 0}, {"knn_every": 3}, {"compile": True},
+    for same in ({"runs_dir": "/else"}, {"data_dir": "d"}, {"checkpoint_every": 0}, {"knn_every": 3},
+                 {"snapshot_every": 1}, {"compile": True},
                  {"interactive": False}, {"fresh": True}, {"mixer": "mixup"}, {"alpha": 1.0}):
         assert who(**same) == base, same
     for other in ({"epochs": 8}, {"lr": 0.2}, {"seed": 1}, {"precision": "fp32"}, {"alpha": 0.5}, {"n_mix": 1}):
         if other.get("precision") != base["precision"]:
             assert who(**other) != base, other
     assert who("d") != base
+    assert not {"mix_until", "grid", "pick_from", "pick_probs", "pick_per", "guide_from"} & set(base), "runs of old"
+    assert who(mix_until=1) == who(mix_until=1.0) == base
+    kinds = [{"mix_until": 0.5}, {"mixer": "gridmix"}, {"mixer": "gridmix", "grid": 5}, {"mixer": "pick"},
+             {"mixer": "pick", "pick_probs": [0.4, 0.6]}, {"mixer": "pick", "pick_per": "sample"},
+             {"mixer": "attentivemix"}, {"mixer": "attentivemix", "guide_from": "some run"}]
+    assert len({json.dumps(who(**kind)) for kind in kinds}) == len(kinds)
 
 
 def test_every_argument_of_every_method_is_a_parameter():

@@ -71,7 +71,8 @@ def test_a_run_leaves_a_whole_record(finished):
     assert set(result["versions"]) == {"mixlab", "python", "torch", "torchvision", "numpy", "pillow"}
     assert result["data_checksum"] == data.load("cifar10-mini").checksum
     assert {p.name for p in finished.path.iterdir()} - {".lock", "checkpoint.pt.previous"} == {
-        "checkpoint.pt", "encoder.safetensors", "head.safetensors", "history.jsonl", "params.json", "result.json"}
+        "checkpoint.pt", "encoder.safetensors", "head.safetensors", "history.jsonl", "params.json", "result.json",
+        "snapshots"}
     assert json.loads((finished.path / "params.json").read_text())["mixer"] == "mixup"
     assert runs.load_encoder(finished).dim == 512
     assert runs.load_head(finished)(torch.zeros(2, 512)).shape == (2, 128)
@@ -83,11 +84,11 @@ def test_the_same_parameters_again_give_the_same_run_bit_for_bit(finished, tmp_p
 
 def test_a_finished_run_is_returned_untouched(finished):
     """Fault 14."""
-    before = {p.name: p.read_bytes() for p in finished.path.iterdir()}
+    before = {p.name: p.read_bytes() for p in finished.path.rglob("*") if p.is_file()}
     lines = []
     params = tiny(finished.path.parent)
     assert train(params, log=lines.append) == finished and "is finished; nothing to train" in lines[0]
-    assert {p.name: p.read_bytes() for p in finished.path.iterdir() if p.name != ".lock"} == {
+    assert {p.name: p.read_bytes() for p in finished.path.rglob("*") if p.is_file() and p.name != ".lock"} == {
         k: v for k, v in before.items() if k != ".lock"}
 
 
@@ -231,6 +232,37 @@ def test_a_good_step_moves_the_methods_own_state_where_the_flag_is_read_late(tmp
     early = train(tiny(tmp_path / "early", method="moco", epochs=1), log=quiet)
     state, other = final_state(late)[0], final_state(early)[0]
     assert int(state["queue.cursor"]) == 24 % 12 and all(torch.allclose(v, other[k]) for k, v in state.items())
+
+
+@pytest.mark.parametrize("method", ["mixsupcon", "unmix"])
+def test_mixing_stops_at_its_epoch_also_after_a_resume(tmp_path, monkeypatch, method):
+    """``mix_until`` half of two epochs, stopped in the second: what follows is trained without mixing, bit for bit."""
+    params = {"method": method, "mix_until": 0.5, "train_size": 16}
+    mixed, step = [], Trainer.step
+
+    def recording(trainer):
+        mixed.append((trainer.progress.epoch, trainer.method.mixer.mixes))
+        if len(mixed) == 8:
+            raise Stopped
+        step(trainer)
+
+    monkeypatch.setattr(Trainer, "step", recording)
+    whole = train(tiny(tmp_path / "whole", **params), log=quiet)
+    assert mixed == [(1, True), (1, True), (2, False), (2, False)]
+    with pytest.raises(Stopped):
+        train(tiny(tmp_path / "parts", **params), log=quiet)
+    assert_same(train(tiny(tmp_path / "parts", **params), log=quiet), whole)
+    assert mixed[-2:] == [(2, False), (2, False)]
+
+
+def test_snapshots_are_kept_as_often_as_asked(finished, tmp_path):
+    def epochs(run):
+        return sorted(int(file.stem.removeprefix("epoch-")) for file in run.path.glob("snapshots/*.npz"))
+
+    assert epochs(finished) == [0, 1, 2]
+    assert epochs(train(tiny(tmp_path, epochs=1), log=quiet)) == []
+    three = {"epochs": 3, "train_size": 8, "encoder": "resnet10"}
+    assert epochs(train(tiny(tmp_path, **three, snapshot_every=2), log=quiet)) == [0, 2, 3]
 
 
 SMALL_HEADS = {"byol": {"proj_hidden": 32, "predictor_hidden": 32}, "simsiam": {"proj_hidden": 32, "proj_dim": 32}}

@@ -3,9 +3,12 @@
 One layer of configuration: the parameters cell of a notebook, overridden by ``papermill -p`` or a YAML of ``params/``.
 """
 
+from mixlab.params.ablation import Ablation
 from mixlab.params.base import Params, allowed
+from mixlab.params.benchmark import Benchmark
 from mixlab.params.build import (
     build,
+    build_guide,
     build_method,
     build_mixer,
     build_recipes,
@@ -15,10 +18,14 @@ from mixlab.params.build import (
     settle,
     view_names,
 )
+from mixlab.params.cells import Cell, described, unmixed
 from mixlab.params.compare import Compare
 from mixlab.params.linear_eval import LinearEval
 from mixlab.params.mixers import Mixers
+from mixlab.params.mixing import mixing_stops
 from mixlab.params.pretrain import Pretrain
+from mixlab.params.visualize import Visualize
 
-__all__ = ["Compare", "LinearEval", "Mixers", "Params", "Pretrain", "allowed", "build", "build_method", "build_mixer",
-           "build_recipes", "identity", "load_splits", "name_start", "settle", "view_names"]
+__all__ = ["Ablation", "Benchmark", "Cell", "Compare", "LinearEval", "Mixers", "Params", "Pretrain", "Visualize",
+           "allowed", "build", "build_guide", "build_method", "build_mixer", "build_recipes", "described", "identity",
+           "load_splits", "mixing_stops", "name_start", "settle", "unmixed", "view_names"]

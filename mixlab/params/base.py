@@ -99,7 +99,8 @@ def _describe(kind, metadata=()):
         return f"a list, each {_describe(args[0])}"
     if args:
         return " or ".join(_describe(a) for a in args)
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text",
+             dict: "names with values"}
     return " ".join([words[kind], " and ".join(_bound(m) for m in metadata)]).strip()
 
 

@@ -8,24 +8,51 @@ from mixlab import data, runs
 from mixlab.encoders import Encoder
 from mixlab.errors import DataError, ParamError, problem
 from mixlab.methods import METHODS
-from mixlab.mixers import MIXERS
-from mixlab.params.pretrain import METHOD_NAMES, MIXER_NAMES
+from mixlab.mixers import MIXERS, EncoderGuide, saliency
+from mixlab.params.mixing import MIXER_NAMES, mixer_fields
+from mixlab.params.pretrain import METHOD_NAMES
 from mixlab.rng import Key
 from mixlab.views import RECIPES
 
-PATHS_AND_PACE = ("data_dir", "runs_dir", "init_from", "device", "compile", "checkpoint_every", "knn_every", "fresh",
-                  "interactive")
+PATHS_AND_PACE = ("data_dir", "runs_dir", "init_from", "device", "devices", "compile", "checkpoint_every", "knn_every",
+                  "snapshot_every", "fresh", "interactive")
+LATER = {"mix_until": 1.0} | dict.fromkeys(("grid", "pick_from", "pick_probs", "pick_per", "guide_from"))
 
 
-def build_mixer(values):
-    """The mixer that resolved ``values`` describe."""
-    return MIXERS[values["mixer"]](**{n: values[n] for n in MIXER_NAMES if values[n] is not None})
+def build_mixer(values, guide=saliency):
+    """The mixer that resolved ``values`` describe.
+
+    ``guide`` maps images to saliency maps where a mixer needs that; pictures, which have no encoder being trained,
+    leave it at the map without parameters.
+    """
+    given = {n: values[n] for n in MIXER_NAMES if values[n] is not None} | {"guide_from": guide}
+    if values["mixer"] == "pick":
+        given["pick_from"] = tuple(_mixer(name, given) for name in values["pick_from"])
+    return _mixer(values["mixer"], given)
 
 
-def build_method(values, num_classes, encoder_state=None):
+def _mixer(name, given):
+    taken = mixer_fields(name)
+    return MIXERS[name](**{n: value for n, value in given.items() if n in taken})
+
+
+def build_guide(values, mean, std):
+    """The guide that the run named by ``guide_from`` gives for images normalised so; None if none is named.
+
+    Raises:
+        ParamError: there is no such run. CheckpointError: it is not finished, or damaged.
+    """
+    if values["guide_from"] in (None, "own"):
+        return None
+    run = runs.find(values["guide_from"], data.resolve(values["runs_dir"]), "guide_from")
+    return EncoderGuide(runs.load_encoder(run), tuple(mean), tuple(std))
+
+
+def build_method(values, num_classes, encoder_state=None, guide=None):
     """The method that resolved ``values`` describe, on the CPU, its weights drawn from the seed.
 
-    With ``encoder_state`` the encoder starts from it, and so does a slow copy that the method makes of it.
+    With ``encoder_state`` the encoder starts from it, and so does a slow copy that the method makes of it. A mixer that
+    needs a guide asks ``guide``, or, without one, the method's own encoder as it is at each step.
     """
     method = METHODS[values["method"]]
     arguments = {n: values[n] for n in METHOD_NAMES if values[n] not in (None, "auto")}
@@ -36,32 +63,41 @@ def build_method(values, num_classes, encoder_state=None):
         encoder = Encoder(values["encoder"], values["stem"])
         if encoder_state is not None:
             encoder.load_state_dict(encoder_state)
-        return method(encoder, build_mixer(values), **arguments)
+        return method(encoder, build_mixer(values, guide or EncoderGuide(encoder)), **arguments)
 
 
 def build(values, splits):
     """The method of resolved ``values``; its encoder freshly drawn from the seed, or from ``init_from``."""
     state = None if values["init_from"] == "none" else _stored_encoder(values)
-    method = build_method(values, len(splits.train.classes), state)
     mean, std = data.channel_stats(splits.train)
+    method = build_method(values, len(splits.train.classes), state, build_guide(values, mean, std))
     method.encoder.mean.copy_(torch.tensor(mean))
     method.encoder.std.copy_(torch.tensor(std))
     return method
 
 
 def name_start(values):
-    """Resolved ``values`` with the run that ``init_from`` means by name, and the checksum of its encoder.
+    """Resolved ``values`` with the runs that ``init_from`` and ``guide_from`` mean by name, and their checksums.
 
     Raises:
-        ParamError: there is no such finished run, or its encoder is of another kind.
+        ParamError: there is no such run, or the encoder to start from is of another kind.
+        CheckpointError: it is not finished, or damaged.
     """
-    if values["init_from"] == "none":
-        return values
+    for parameter in ("init_from", "guide_from"):
+        if values[parameter] not in (None, "none", "own"):
+            values = values | _named(values, parameter)
+    if values["init_from"] != "none":
+        _stored_encoder(values)
+    return values
+
+
+def _named(values, parameter):
+    """The run that ``parameter`` means by its name, which outlives ``latest``, and the checksum of its encoder."""
     runs_dir = data.resolve(values["runs_dir"])
-    run = runs.find(values["init_from"], runs_dir, "init_from")
+    run = runs.find(values[parameter], runs_dir, parameter)
+    runs.load_encoder(run)
     name = run.name if run.path.parent == runs_dir else str(run.path)
-    _stored_encoder(values | {"init_from": name})
-    return values | {"init_from": name, "init_from_sha256": run.result()["encoder_sha256"]}
+    return {parameter: name, f"{parameter}_sha256": run.result()["encoder_sha256"]}
 
 
 def _stored_encoder(values):
@@ -102,8 +138,13 @@ def load_splits(values):
 
 
 def identity(values, splits):
-    """What changes the numbers: resolved ``values`` without paths, pace and device, and the checksums of the images."""
-    kept = {k: v for k, v in values.items() if k not in PATHS_AND_PACE}
+    """What changes the numbers: resolved ``values`` without paths, pace and device, and the checksums of the images.
+
+    Parameters that came later are left out where they change nothing, so that older runs keep their names.
+    """
+    kept = {k: v for k, v in values.items() if k not in PATHS_AND_PACE and (k not in LATER or v != LATER[k])}
+    if "guide_from_sha256" in kept:
+        del kept["guide_from"]
     return kept | {"dataset": kept["dataset"].split(":")[0], "data_checksum": splits.train.checksum,
                    "queries_checksum": splits.queries.checksum}
 

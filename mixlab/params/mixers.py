@@ -6,7 +6,7 @@ from pydantic import Field
 
 from mixlab.mixers import MIXERS
 from mixlab.params.base import Params
-from mixlab.params.pretrain import Auto, Positive, Pretrain, Share
+from mixlab.params.pretrain import Auto, Grid, PickFrom, PickProbs, Positive, Pretrain, Share
 
 
 class Mixers(Params):
@@ -16,6 +16,10 @@ class Mixers(Params):
     alpha: Auto | Positive = "auto"
     lam_per: Auto | Literal["sample", "batch"] = "auto"
     mix_prob: Auto | Share = "auto"
+    grid: Auto | Grid = "auto"
+    pick_from: Auto | PickFrom = "auto"
+    pick_probs: Auto | PickProbs = "auto"
+    pick_per: Auto | Literal["batch", "sample"] = "auto"
     label_similarity: Literal["dot", "cosine"] = "dot"
     dataset: Annotated[str, Field(min_length=1)] = "cifar10-mini"
     data_dir: str = "auto"

@@ -1,7 +1,6 @@
 """Parameters of ``pretrain.ipynb`` and of ``python -m mixlab.train``."""
 
 import inspect
-from dataclasses import fields as dataclass_fields
 from typing import Annotated, Literal
 
 import torch
@@ -13,14 +12,17 @@ from mixlab.errors import ParamError, problem
 from mixlab.methods import METHODS
 from mixlab.mixers import MIXERS
 from mixlab.params.base import Params
+from mixlab.params.mixing import MIXER_NAMES, PICKABLE, mix_until_problems, mixer_defaults, pick_problems
 from mixlab.views import RECIPES
 
 Auto = Literal["auto"]
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Positive = Annotated[float, Field(gt=0, le=1e6)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Grid = Annotated[int, Field(ge=1, le=1024)]
+PickFrom = list[Literal[PICKABLE]]
+PickProbs = list[Annotated[float, Field(gt=0, lt=1)]]
 
-MIXER_NAMES = ("alpha", "lam_per", "mix_prob")
 RECIPE_NAMES = ("crop_scale", "jitter")
 BASE_ONLY = {"queue_size": ("moco",), "batchnorm": ("moco",), "bn_splits": ("moco",), "ema_momentum": ("moco", "byol"),
              "predictor_hidden": ("byol", "simsiam")}  # what unmix takes for some of its bases only
@@ -42,6 +44,12 @@ class Pretrain(Params):
     alpha: Auto | Positive = "auto"
     lam_per: Auto | Literal["sample", "batch"] = "auto"
     mix_prob: Auto | Share = "auto"
+    mix_until: Auto | Annotated[float, Field(gt=0, le=1)] = "auto"
+    grid: Auto | Grid = "auto"
+    pick_from: Auto | PickFrom = "auto"
+    pick_probs: Auto | PickProbs = "auto"
+    pick_per: Auto | Literal["batch", "sample"] = "auto"
+    guide_from: Annotated[str, Field(min_length=1)] = "auto"
     n_mix: Auto | Annotated[int, Field(ge=1, le=16)] = "auto"
     reading: Auto | Literal["row", "pairs", "anchor"] = "auto"
     label_similarity: Auto | Literal["dot", "cosine"] = "auto"
@@ -89,17 +97,20 @@ class Pretrain(Params):
     jitter: Auto | Annotated[float, Field(ge=0, le=2)] = "auto"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     device: Auto | Literal["cpu", "cuda"] = "auto"
+    devices: Auto | Annotated[int, Field(ge=1, le=4096)] = "auto"
     precision: Auto | Literal["fp32", "bf16"] = "auto"
     compile: Auto | bool = "auto"
     runs_dir: Annotated[str, Field(min_length=1)] = "runs"
     checkpoint_every: Auto | Annotated[float, Field(ge=0, le=1e6)] = "auto"
     knn_every: Auto | Annotated[int, Field(ge=0, le=10**6)] = "auto"
+    snapshot_every: Auto | Annotated[int, Field(ge=0, le=10**6)] = "auto"
     fresh: bool = False
     interactive: Auto | bool = "auto"
 
     def contradictions(self):
         found = [*self._foreign_values(), *self._schedule_problems(), *self._mixer_problems(), *self._batch_problems(),
-                 *self._base_problems(), *self._data_problems()]
+                 *self._base_problems(), *self._share_problems(), *self._data_problems(), *mix_until_problems(self),
+                 *pick_problems(self)]
         if self.label_fraction < 1 and not METHODS[self.method].needs_labels:
             found.append((("method", "label_fraction"), problem(
                 "label_fraction", f"1.0, because method {self.method} uses no labels", self.label_fraction,
@@ -108,8 +119,8 @@ class Pretrain(Params):
 
     def _foreign_values(self):
         """Values given to parameters that this method or mixer does not take."""
-        method, mixer = METHODS[self.method], MIXERS[self.mixer_name()]
-        taken = _arguments(method) | _mixer_arguments(mixer) | _recipe_arguments(method)
+        method = METHODS[self.method]
+        taken = _arguments(method) | mixer_defaults(self) | _recipe_arguments(method)
         for name in (*METHOD_NAMES, *MIXER_NAMES, *RECIPE_NAMES):
             value, own = getattr(self, name), type(self).model_fields[name].default
             if name not in taken and value not in ("auto", own):
@@ -146,6 +157,14 @@ class Pretrain(Params):
             yield ("bn_splits", "batch_size", "batchnorm"), problem(
                 "bn_splits", f"a divisor of {'half of ' if halves else ''}batch_size ({self.batch_size})", splits,
                 "Change one of them, or use batchnorm plain")
+
+    def _share_problems(self):
+        """A batch, or the halves that a method mixes, that several devices cannot share equally."""
+        halves = hasattr(METHODS[self.method], "halves_batch")
+        if self.devices not in ("auto", 1) and self.batch_size % (self.devices * (2 if halves else 1)):
+            yield ("devices", "batch_size"), problem(
+                "devices", f"auto or a divisor of {'half of ' if halves else ''}batch_size ({self.batch_size})",
+                self.devices, "Change one of them")
 
     def _base_problems(self):
         base = self.resolved_method().get("base")
@@ -188,14 +207,17 @@ class Pretrain(Params):
 
         Only ``queue_size`` may stay ``auto``: it depends on the number of images, see ``settle``.
         """
-        method, mixer = METHODS[self.method], MIXERS[self.mixer_name()]
-        defaults = _arguments(method) | _mixer_arguments(mixer) | _recipe_arguments(method)
+        method = METHODS[self.method]
+        defaults = _arguments(method) | mixer_defaults(self) | _recipe_arguments(method)
         device = _device(self.device)
         values = self.model_dump() | {
             "mixer": self.mixer_name(), "device": device, "precision": _precision(self.precision, device),
             "compile": device == "cuda" if self.compile == "auto" else self.compile,
+            "devices": 1 if self.devices == "auto" else self.devices,
+            "mix_until": 1.0 if self.mix_until == "auto" else float(self.mix_until),
             "checkpoint_every": 60.0 if self.checkpoint_every == "auto" else self.checkpoint_every,
-            "knn_every": max(2, self.epochs // 10) if self.knn_every == "auto" else self.knn_every}
+            "knn_every": max(2, self.epochs // 10) if self.knn_every == "auto" else self.knn_every,
+            "snapshot_every": self._snapshot_every()}
         for name in (*METHOD_NAMES, *MIXER_NAMES, *RECIPE_NAMES):
             if name not in defaults:
                 values[name] = None
@@ -203,9 +225,11 @@ class Pretrain(Params):
                 values[name] = defaults[name]
         return values
 
-
-def _mixer_arguments(mixer):
-    return {f.name: f.default for f in dataclass_fields(mixer) if f.name in MIXER_NAMES}
+    def _snapshot_every(self):
+        """About ten snapshots of a run; none of one so short that there is nothing to follow."""
+        if self.snapshot_every != "auto":
+            return self.snapshot_every
+        return 0 if self.epochs < 2 else max(1, self.epochs // 10)
 
 
 def _recipe_arguments(method):

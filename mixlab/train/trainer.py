@@ -1,29 +1,23 @@
-"""The only training loop. Also ``python -m mixlab.train FILE.yaml``.
+"""One run being trained: the steps, the epochs, and what they leave in the run directory."""
 
-Each step: a permutation drawn from (seed, epoch) gives indices, views are made on the device, the method turns the
-batch into a loss. Any step boundary can be checkpointed and resumed exactly, because nothing random has a state.
-"""
-
-import os
-import signal
-import sys
-import threading
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
 
-from mixlab import checkpoint, data, runs
+from mixlab import checkpoint, runs, snapshots
 from mixlab.encoders import Encoder
-from mixlab.errors import CheckpointError, DataError, NonFiniteLossError, ParamError, problem
+from mixlab.errors import DataError, NonFiniteLossError
 from mixlab.evaluate import knn_top1
-from mixlab.files import writable_folder, write_json
+from mixlab.files import write_json
 from mixlab.heads import layout
+from mixlab.mixers import MIXERS
 from mixlab.optim import build_optimizer, learning_rate, own_state
-from mixlab.params import Pretrain, build, build_recipes, identity, load_splits, name_start, settle
+from mixlab.params import build, build_recipes, mixing_stops
 from mixlab.rng import Key, to_device
 from mixlab.views import Batch, apply_views, draw_views
+
+SAVE, STOP = 1, 2  # what a rank may ask of all after a step; the most that one asks is done
 
 
 @dataclass
@@ -39,12 +33,16 @@ class Progress:
 
 
 class Trainer:
-    """One run being trained: its parts, how far it is, and the steps that move it on."""
+    """One run being trained: its parts, how far it is, and the steps that move it on.
 
-    def __init__(self, run, values, who, splits, log=print):
-        self.run, self.values, self.who, self.splits, self.log = run, values, who, splits, log
+    Args:
+        ranks: the processes that train it together; rank 0 alone writes, measures kNN and speaks.
+    """
+
+    def __init__(self, run, values, who, splits, ranks, log=print):
+        self.run, self.values, self.who, self.splits, self.ranks, self.log = run, values, who, splits, ranks, log
         self.device = torch.device(values["device"])
-        self.method = build(values, splits).to(self.device, memory_format=torch.channels_last)
+        self.method = ranks.spread(build(values, splits).to(self.device, memory_format=torch.channels_last))
         self.optimizer = build_optimizer(self.method, values, self.device)
         self.steps = len(splits.train) // values["batch_size"]  # the last, partial batch is left out
         self.progress, self.saved_at = Progress(), ""
@@ -55,8 +53,8 @@ class Trainer:
         self.pixels = self._placed(splits.train.pixels)
         self.labels = None if splits.train.labels is None else splits.train.labels.to(self.device)
         self.apply_views = torch.compile(apply_views, dynamic=False) if values["compile"] else apply_views
-        for part in self.method.modules():
-            if values["compile"] and isinstance(part, Encoder):  # the method's, and a slow copy of it
+        for part in self.method.modules() if values["compile"] and ranks.count == 1 else ():
+            if isinstance(part, Encoder):  # the method's, and a slow copy of it; exchanges would break their graphs
                 part.compile(dynamic=False)
 
     def _placed(self, pixels):
@@ -79,9 +77,10 @@ class Trainer:
     def save(self):
         """Writes a checkpoint of this step boundary, unless a step since the last one went wrong."""
         self._raise_if_bad()
-        state = {"method": self.method.state_dict(), "optimizer": self.optimizer.state_dict(),
-                 "progress": vars(self.progress)}
-        checkpoint.save(self.run.path / "checkpoint.pt", state, self.who)
+        if self.ranks.first:
+            state = {"method": self.method.state_dict(), "optimizer": self.optimizer.state_dict(),
+                     "progress": vars(self.progress)}
+            checkpoint.save(self.run.path / "checkpoint.pt", state, self.who)
         self.saved_at = f"epoch {self.progress.epoch}, step {self.progress.step}"
 
     def batch(self):
@@ -90,7 +89,7 @@ class Trainer:
         order = Key(seed, "order", p.epoch).generator().permutation(len(self.splits.train))
         chosen = order[p.step * size:(p.step + 1) * size]
         index, key = to_device(self.device, chosen), Key(seed, "step", p.epoch, p.step)
-        here = self.pixels.device == self.device
+        here = self.pixels.device.type == self.device.type  # torch holds cuda and cuda:0 for different devices
         pixels = self.pixels[index] if here else self.pixels[chosen].to(self.device)  # uint8 (B, H, W, 3)
         views = tuple(draw_views(pixels, recipe, key.child(f"view{i}"), self.apply_views)
                       for i, recipe in enumerate(self.recipes))
@@ -114,6 +113,7 @@ class Trainer:
             out = self.method(batch)
         self.optimizer.zero_grad(set_to_none=True)
         out["loss"].backward()
+        self.ranks.average(self.method.parameters())
         self._check(out, lr)
         self.optimizer.step()
         self._after_step(out)
@@ -150,25 +150,33 @@ class Trainer:
 
     def fit(self, stop, on_epoch=None):
         """Trains to the last epoch; ``stop`` becomes true when a signal asked to end after this step."""
-        epochs, saved = self.values["epochs"], time.monotonic()
+        self.saved = time.monotonic()
         if self.progress.epoch == 1 and self.progress.step == 0:
-            self._record({"epoch": 0, "loss": None, **self._knn(0)}, on_epoch)
+            self._end_of(0, {"loss": None}, on_epoch)
             self.save()
-        while self.progress.epoch <= epochs:
+        while self.progress.epoch <= self.values["epochs"]:
             self.method.train()
+            if mixing_stops(self.values, self.progress.epoch):
+                self.method.mixer = MIXERS["none"]()
             while self.progress.step < self.steps:
                 started = time.monotonic()
                 self.step()
                 self.progress.seconds += time.monotonic() - started
-                if stop or time.monotonic() - saved >= self.values["checkpoint_every"]:
-                    self.save()
-                    saved = time.monotonic()
-                if stop:
-                    raise KeyboardInterrupt(f"stopped at {self.saved_at}; start again to continue")
+                self._save_or_stop(stop)
             self._end_epoch(on_epoch)
         self.save()
-        if stop:
+        if self.ranks.most(bool(stop)):
             raise KeyboardInterrupt("stopped after the last epoch; start again to write the result")
+
+    def _save_or_stop(self, stop):
+        """After a step: a checkpoint that is due, and the end that a signal to any rank asked for."""
+        due = time.monotonic() - self.saved >= self.values["checkpoint_every"]
+        wanted = self.ranks.most(STOP if stop else SAVE if due else 0)
+        if wanted:
+            self.save()
+            self.saved = time.monotonic()
+        if wanted == STOP:
+            raise KeyboardInterrupt(f"stopped at {self.saved_at}; start again to continue")
 
     def _end_epoch(self, on_epoch):
         p, started = self.progress, time.monotonic()
@@ -177,18 +185,29 @@ class Trainer:
         if p.single_class == self.steps:
             raise DataError(f"labels: two classes in some batch; got {self.steps} batches of one class each in epoch "
                             f"{p.epoch}. Raise batch_size, or add images of other classes.")
-        row = {"epoch": p.epoch} | {name: (total / self.steps).item() for name, total in p.sums.items()}
+        row = {name: (total / self.steps).item() for name, total in p.sums.items()}
         views = self.steps * self.values["batch_size"] * len(self.method.views)
         row |= {"lr": self.optimizer.param_groups[0]["lr"], "seconds": p.seconds,
-                "views_per_second": views / p.seconds, **self._knn(p.epoch)}
+                "views_per_second": views / p.seconds}
         row |= {"single_class_batches": p.single_class} if p.single_class else {}
-        self._record(row, on_epoch)
+        self._end_of(p.epoch, row, on_epoch)
         self.progress = Progress(p.epoch + 1, total_seconds=p.total_seconds + p.seconds)
 
+    def _end_of(self, epoch, row, on_epoch):
+        """What rank 0 measures and writes at the end of an epoch; the others wait for it in the next step."""
+        if not self.ranks.first:
+            return
+        if self._due("snapshot_every", epoch) and self.values["snapshot_every"]:
+            snapshots.record(self.run, self.method.encoder, self.splits, epoch, self.values["precision"])
+        self._record({"epoch": epoch} | row | self._knn(epoch), on_epoch)
+
+    def _due(self, name, epoch):
+        every = self.values[name]
+        return epoch == self.values["epochs"] or bool(every and epoch % every == 0)
+
     def _knn(self, epoch):
-        every, last = self.values["knn_every"], epoch == self.values["epochs"]
-        due = last or (every and epoch % every == 0)
-        if not due or self.splits.queries.labels is None or self.splits.train.labels is None:
+        unknown = self.splits.queries.labels is None or self.splits.train.labels is None
+        if unknown or not self._due("knn_every", epoch):
             return {}
         return knn_top1(self.method.encoder, self.splits.train, self.splits.queries,
                         precision=self.values["precision"])
@@ -216,92 +235,5 @@ class Trainer:
             "train_images": len(self.splits.train), "data_checksum": self.splits.train.checksum,
             "queries_checksum": self.splits.queries.checksum, "init_from": self.values["init_from"],
             "data_skipped": self.splits.train.skipped, "encoder_sha256": digest, "head_sha256": head_digest,
-            "device": runs.device_name(self.device), "threads": torch.get_num_threads(),
+            "device": runs.device_name(self.device), "devices": self.ranks.count, "threads": torch.get_num_threads(),
             "versions": runs.versions(), "finished_at": time.time()})
-
-
-@contextmanager
-def stop_on_signal():
-    """Yields a list that fills at the first SIGINT or SIGTERM; the second one interrupts at once."""
-    asked = []
-
-    def ask(number, frame):
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def train(params, on_epoch=None, log=print):
-    """Trains the run that ``params`` names, continues it, or returns it untouched if it is finished.
-
-    Args:
-        params: a checked ``Pretrain``.
-        on_epoch: called with each history row as it is recorded.
-        log: called with each line of text.
-    Returns:
-        the finished ``Run``.
-    Raises:
-        ParamError, DataError: before any training. RunBusyError: another process trains it.
-        NonFiniteLossError: naming the first bad step. KeyboardInterrupt: after SIGINT or SIGTERM, state saved.
-    """
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        raise ParamError(problem("WORLD_SIZE", "1: a run is one process", os.environ["WORLD_SIZE"],
-                                 "Start it without a distributed launcher"))
-    values = name_start(params.resolved())
-    runs_dir = writable_folder(data.resolve(values["runs_dir"]), "runs_dir")
-    splits = load_splits(values)
-    values = settle(values, len(splits.train))
-    who = identity(values, splits)
-    run = runs.create(runs_dir, who, values, values["fresh"])
-    with runs.locked(run):
-        if run.finished():
-            made_by = run.result()["versions"]["mixlab"]
-            other = "" if made_by == runs.code_version() else f" It was made by mixlab {made_by}, not by this code."
-            log(f"{run.name} is finished; nothing to train.{other} fresh: true trains again beside it.")
-            return run
-        with stop_on_signal() as stop:
-            _train(run, values, who, splits, stop, on_epoch, log)
-    log(f"Result: {run.path / 'result.json'}")
-    return run
-
-
-def _train(run, values, who, splits, stop, on_epoch, log):
-    try:
-        trainer = Trainer(run, values, who, splits, log)
-        trainer.resume()
-        trainer.fit(stop, on_epoch)
-        trainer.finish()
-    except (KeyboardInterrupt, NonFiniteLossError) as error:
-        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        write_json(run.path / "result.json", {"status": status, "reason": str(error)})
-        raise
-
-
-def main(arguments):
-    """``python -m mixlab.train FILE.yaml``: exit code 0 finished, 2 refused, 130 interrupted."""
-    if len(arguments) != 1:
-        print("usage: python -m mixlab.train FILE.yaml", file=sys.stderr)
-        return 2
-    try:
-        train(Pretrain.from_yaml(arguments[0]))
-    except (ParamError, DataError, CheckpointError, NonFiniteLossError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as error:
-        print(str(error) or "stopped at once; start again to continue", file=sys.stderr)
-        return 130
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
