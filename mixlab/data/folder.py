@@ -1,8 +1,9 @@
 """A folder of a person's own images as one uint8 tensor, by a stated rule.
 
 **What is read.** Subfolders are classes, named and numbered in the byte order of their names; a class may have
-folders of its own. Without subfolders the images have no labels. Names that begin with a dot are ignored; links are
-followed unless they lead in a circle. The order of the images is the byte order of their relative POSIX paths.
+folders of its own. Without subfolders the images have no labels. Names that begin with a dot are ignored, and so is a
+``boxes.csv`` beside the images or class folders (see ``mixlab.attention.boxes``); links are followed unless they lead
+in a circle. The order of the images is the byte order of their relative POSIX paths.
 
 **Splits.** ``train/`` and ``test/`` (or ``val/``, where there is no ``test/``) if they exist; what lies beside them
 is not read. Else 15 % of each class, rounded, and at least one image of a class that has two, are the test set:
@@ -30,6 +31,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from mixlab.data.images import Images
 from mixlab.errors import DataError, problem
 
+BOXES = "boxes.csv"  # where the objects are; no image
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # not EPS: opening one starts another program
 TEST_SHARE = 0.15
 
@@ -62,6 +64,15 @@ def read_folder(path, split, image_size, skip_broken):
 def shown(name):
     """A file name as printable text, also where it is not valid UTF-8."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def names(path, split):
+    """Relative POSIX paths of the images of one split, in their order; broken ones are among them.
+
+    Raises:
+        DataError: as ``read_folder``, but for what is in the files.
+    """
+    return _layout(Path(path)).splits[split]
 
 
 # Which files, in which order, of which class
@@ -133,7 +144,7 @@ def _folders(folder):
 
 def _files(root, below=""):
     paths = (os.path.relpath(path, root).replace(os.sep, "/") for path in _walk(root / below))
-    return sorted(paths, key=os.fsencode)
+    return sorted((path for path in paths if path != BOXES), key=os.fsencode)
 
 
 def _walk(folder, above=()):

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 # What the page may do: its own inline script and style and pictures inside it; no address, not even its own folder.
-POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+POLICY = "default-src 'none'; script-src 'unsafe-inline'{more}; style-src 'unsafe-inline'; img-src data: blob:"
 STYLE = """body{font:15px/1.45 system-ui,sans-serif;margin:1.2em;color:#222;background:#fff}
 h1{font-size:1.3em;margin:0 0 .4em}select,input,button{font:inherit}figure{margin:0}
 img,canvas{image-rendering:pixelated}"""
@@ -23,14 +23,15 @@ def page(title, body, data, script, plotly=False):
         body: HTML of the page; whatever text it holds must be escaped by its maker.
         data: anything JSON can hold; the script finds it as ``DATA``.
         script: JavaScript run after the page is built; texts of ``DATA`` go in by ``textContent``, never as HTML.
-        plotly: whether the script needs plotly.js, which adds about 5 MB.
+        plotly: whether the script needs plotly.js, which adds about 5 MB; its WebGL scatter compiles its own drawing
+            code, so such a page is also allowed to evaluate text as code.
     Returns:
         the document as text.
     """
     library = f"<script>{_plotly()}</script>" if plotly else ""
-    name = html.escape(title)
+    name, policy = html.escape(title), POLICY.format(more=" 'unsafe-eval'" if plotly else "")
     return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{name}</title>'
-            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+            f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
             f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style>{library}</head>'
             f"<body><h1>{name}</h1>{body}<script>const DATA = {literal(data)};\n{script}</script></body></html>\n")
 
@@ -41,14 +42,15 @@ def literal(data):
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def sprite(pixels, columns=100):
+def sprite(pixels, columns=100, form="JPEG"):
     """All pictures in one, row by row, as a data address.
 
     Args:
         pixels: uint8 (N, H, W, 3), N at least 1.
         columns: pictures in a row.
+        form: "JPEG", or "WEBP": a third smaller, but at most 16,383 pixels a side.
     Returns:
-        the address of a JPEG of ``columns * W`` by ``ceil(N / columns) * H`` pixels.
+        the address of a picture of ``columns * W`` by ``ceil(N / columns) * H`` pixels.
     """
     count, height, width, _ = pixels.shape
     rows = -(-count // columns)
@@ -56,8 +58,9 @@ def sprite(pixels, columns=100):
     sheet.reshape(-1, height, width, 3)[:count] = pixels
     sheet = sheet.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, 3)
     buffer = io.BytesIO()
-    Image.fromarray(sheet).save(buffer, "JPEG", quality=85, subsampling=0)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    how = {"quality": 85, "subsampling": 0} if form == "JPEG" else {"quality": 80, "method": 2}
+    Image.fromarray(sheet).save(buffer, form, **how)
+    return f"data:image/{form.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def png(pixels):
