@@ -230,6 +230,7 @@ def note(text):
     lines = textwrap.wrap(text, 120)
     figure = plt.figure(figsize=(10, 0.3 + 0.2 * len(lines)))
     figure.text(0.01, 0.5, verbatim("\n".join(lines)), va="center", fontsize=10)
+    figure.add_axes((0, 0, 1, 1)).set_axis_off()  # a notebook shows no figure without axes
     return figure
 
 

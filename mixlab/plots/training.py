@@ -18,13 +18,13 @@ def curves(runs):
     return figure
 
 
-def draw_curves(left, right, history, colour=COLOURS[0], label=None):
+def draw_curves(left, right, history, colour=COLOURS[0], label=None, line="-"):
     """Draws one history into two axes: loss on the left, kNN accuracy in percent on the right."""
     trained = [row for row in history if row["loss"] is not None]
-    left.plot([r["epoch"] for r in trained], [r["loss"] for r in trained], "o-", ms=3, color=colour, label=label)
+    left.plot([r["epoch"] for r in trained], [r["loss"] for r in trained], f"o{line}", ms=3, color=colour, label=label)
     left.set(xlabel="epoch", ylabel="loss", title="Loss (mean over the epoch)")
     known = [row for row in history if row.get("knn_top1") is not None]
-    right.plot([r["epoch"] for r in known], [100 * r["knn_top1"] for r in known], "o-", ms=3, color=colour)
+    right.plot([r["epoch"] for r in known], [100 * r["knn_top1"] for r in known], f"o{line}", ms=3, color=colour)
     if known and known[0]["epoch"] == 0:
         right.axhline(100 * known[0]["knn_top1"], ls=":", color=colour)
     right.set(xlabel="epoch", ylabel="top-1 accuracy in %", title="Weighted kNN on features (dotted: untrained)")

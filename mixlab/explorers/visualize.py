@@ -1,0 +1,185 @@
+"""What ``visualize.ipynb`` does in its cells: which runs become which maps, and which page lies where."""
+
+import html
+
+import torch
+
+from mixlab import attention, data, plots, projection
+from mixlab.evaluate.evaluation import CONTROL
+from mixlab.explorers.attention import attention as attention_explorer
+from mixlab.explorers.attention import write_attention_page
+from mixlab.explorers.embedding import embedding
+from mixlab.explorers.embedding_twin import write_embedding_page
+from mixlab.explorers.place import is_interactive
+from mixlab.files import safe_name, writable_folder, write
+from mixlab.plots.attention import attention as attention_figure
+from mixlab.plots.attention import localisation as localisation_figure
+from mixlab.plots.embedding import embedding as map_figure
+from mixlab.plots.embedding import embedding_epochs
+
+MOST = 4  # runs with maps of their own
+TITLES = {"label": "label", "prediction": "prediction", "right/wrong": "right or wrong",
+          "purity": "neighbour purity"}  # of the explorer's colours, for each value of ``colour``
+TSNE_POINTS = 3000  # up to here t-SNE takes seconds, and UMAP would spend them on its start
+
+
+def alike(runs, log=print):
+    """The first ``MOST`` of ``runs`` that have the data set and the image size of the first one; says what is left."""
+    first = _images_of(runs[0])
+    kept = [run for run in runs if _images_of(run) == first][:MOST]
+    if len(kept) < len(runs):
+        log(f"Looked at below: {', '.join(run.name for run in kept)} (at most {MOST} runs on the images of the first).")
+    return kept
+
+
+def _images_of(run):
+    values = run.params()
+    return values["dataset"], values.get("image_size")
+
+
+def clouds(params, runs, log=print):
+    """A ``projection.Cloud`` for each of the runs that are ``alike``.
+
+    ``projection: auto`` is t-SNE for up to ``TSNE_POINTS`` images, else UMAP. The folder ``reports_dir`` is tried
+    first, so that a mistake in it is known before the work.
+    """
+    if params.reports_dir != "none":
+        writable_folder(data.resolve(params.reports_dir), "reports_dir")
+    return [_cloud(params, run, params.layer, params.projection, log) for run in alike(runs, log)]
+
+
+def _cloud(params, run, layer, kind, log):
+    found = projection.cloud(run, layer=layer, kind="pca" if kind == "auto" else kind, points=params.points,
+                             seed=params.seed, data_dir=params.data_dir, neighbours=params.neighbours,
+                             device=params.device, log=log)
+    if kind == "auto":
+        found = projection.remap(found, "tsne" if len(found) <= TSNE_POINTS else "umap", seed=params.seed)
+    return found
+
+
+def _pair(params, runs, clouds, log):
+    """Two clouds: of the first two runs; of a single one its other layer, or else another map."""
+    first = clouds[0]
+    if len(clouds) > 1:
+        return clouds[:2]
+    if runs[0].params()["method"] == CONTROL:
+        return [first, projection.remap(first, "pca" if first.kind != "pca" else "tsne", seed=params.seed)]
+    other = "projection" if params.layer == "encoder" else "encoder"
+    same = params.model_copy(update={"points": max(len(first), 50)})
+    return [first, _cloud(same, runs[0], other, first.kind, log)]
+
+
+def maps(params, clouds):
+    """The first cloud as an explorer; headless as a picture, with one of its epochs where it has several."""
+    if is_interactive(params):
+        return _explorer(params, clouds[:1])
+    map_figure(clouds[:1], params.colour)
+    if len(clouds[0].epochs) > 1:
+        embedding_epochs(clouds[0], params.colour)
+    return None
+
+
+def side_by_side(params, runs, clouds, log=print):
+    """The first two clouds linked, as an explorer; headless as a picture.
+
+    Of a single run these are its two layers, or two maps where it has no projector.
+    """
+    pair = _pair(params, runs, clouds, log)
+    if is_interactive(params):
+        return _explorer(params, pair)
+    map_figure(pair, params.colour)
+    return None
+
+
+def _explorer(params, several):
+    explorer = embedding(params, several, lambda cloud, kind: projection.remap(cloud, kind, seed=params.seed))
+    title = TITLES[params.colour]
+    explorer.colour.value = title if title in explorer.colour.options else explorer.colour.value
+    return explorer
+
+
+def looks(params, runs):
+    """Attention maps of the runs that are ``alike`` as an explorer; headless as a picture."""
+    shown = alike(runs, _say_nothing)
+    if is_interactive(params):
+        return attention_explorer(params, shown)
+    attention_figure(shown, images=params.attention_images, method=params.attention_method,
+                     layer=params.attention_layer, power=params.attention_power, opacity=params.opacity,
+                     seed=params.seed, data_dir=params.data_dir)
+    return None
+
+
+def localisation(params, runs, log=print):
+    """Scores of the maps of the runs that are ``alike``, each stored in its run, as a picture."""
+    shown = alike(runs, _say_nothing)
+    if not params.mosaics:
+        return log("Not scored: mosaics is 0.")
+    if shown[0].result().get("knn_top1") is None:  # a run measures it wherever there are labels
+        return log("Not scored: without labels there is no class to ask for.")
+    records = [attention.localisation(run, mosaics=params.mosaics, layers=(params.attention_layer,), seed=params.seed,
+                                      data_dir=params.data_dir, device=_device(params), log=log) for run in shown]
+    localisation_figure(shown, records, layer=params.attention_layer)
+    return None
+
+
+def pages(params, runs, clouds):
+    """Writes ``embedding.html`` and ``attention.html`` into the first run, and where asked copies into ``reports_dir``.
+
+    The pages show up to two maps, and attention of all runs that are ``alike``.
+    Returns:
+        HTML: the numbers of each map, and where the pages lie.
+    """
+    from IPython.display import HTML
+
+    first, shown = runs[0], alike(runs, _say_nothing)
+    write_embedding_page(first.path / "embedding.html", clouds[:2], f"Embedding of {first.name}")
+    write_attention_page(first.path / "attention.html", shown, images=params.attention_images, opacity=params.opacity,
+                         seed=params.seed, data_dir=params.data_dir, device=_device(params), log=_say_nothing)
+    written = [first.path / "embedding.html", first.path / "attention.html"]
+    return HTML(quality_table(clouds) + _places(written + _copies(params, first, written)))
+
+
+def _copies(params, run, written):
+    """Copies of the pages in ``reports_dir``, named after the run; none where none are asked."""
+    if params.reports_dir == "none":
+        return []
+    folder = writable_folder(data.resolve(params.reports_dir), "reports_dir")
+    copies = [folder / f"{page.stem}-{safe_name(run.name)}.html" for page in written]
+    for page, copy in zip(written, copies, strict=True):
+        write(copy, page.read_bytes())
+    return copies
+
+
+def quality_table(clouds):
+    """HTML: how much of the true neighbourhoods each map kept."""
+    head = ("run", "layer", "map", "images", "true neighbours near on the map", "trustworthiness", "made by")
+    rows = [_cells("th", head), *[_cells("td", _numbers(cloud)) for cloud in clouds]]
+    return f"<table style='font-size:12px'>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
+
+
+def _numbers(cloud):
+    quality = cloud.quality
+    kept = "not measured" if quality["neighbours_kept"] is None else (
+        f"{100 * quality['neighbours_kept']:.0f} % of {quality['k']}")
+    trust = "not measured" if quality["trustworthiness"] is None else f"{quality['trustworthiness']:.3f}"
+    return cloud.run.name, cloud.layer, cloud.kind, f"{len(cloud):,}", kept, trust, cloud.made_by
+
+
+def _cells(tag, texts):
+    return "".join(f"<{tag} style='text-align:left'>{html.escape(plots.tame(text))}</{tag}>" for text in texts)
+
+
+def _places(files):
+    lines = [f"<li><code>{html.escape(plots.tame(file))}</code>, {file.stat().st_size / 1e6:.1f} MB</li>"
+             for file in files]
+    return f"<p>Pages that open without a network:</p><ul>{''.join(lines)}</ul>"
+
+
+def _device(params):
+    if params.device != "auto":
+        return params.device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _say_nothing(_):
+    """For what an earlier cell has said."""

@@ -1,0 +1,75 @@
+"""The cells of the visualize notebook: which runs become which maps, what is said, and which page lies where."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from mixlab import projection
+from mixlab.errors import ParamError
+from mixlab.explorers import visualize
+from mixlab.files import write_json
+from mixlab.params import Visualize
+from mixlab.runs import Run
+
+
+def run(folder, name, method="simclr", dataset="cifar10-mini", size=32):
+    path = folder / name
+    path.mkdir()
+    write_json(path / "params.json", {"method": method, "dataset": dataset, "image_size": size})
+    return Run(path)
+
+
+def cloud(run, kind="pca", count=60):
+    features = np.random.Generator(np.random.Philox(3)).normal(size=(1, count, 8)).astype("float32")
+    features /= np.linalg.norm(features, axis=2, keepdims=True)
+    found = projection.quality(features[0], features[0, :, :2])
+    return projection.Cloud(run, "cifar10-mini", "encoder", kind, np.arange(count), np.zeros((count, 8, 8, 3), "uint8"),
+                            None, None, ("<b>", "b"), np.zeros((count, 3), "int64"), None, (1,), features[..., :2],
+                            found, made_by="<i>nobody</i>", features=features)
+
+
+def test_runs_of_the_same_images_are_looked_at_together(tmp_path):
+    runs = [run(tmp_path, name) for name in ("a", "b")]
+    others = [run(tmp_path, "c", dataset="cifar10"), run(tmp_path, "d", size=64)]
+    said = []
+    assert visualize.alike([runs[0], *others, runs[1]], said.append) == runs and "a, b" in said[0]
+    assert visualize.alike(runs, said.append) == runs and len(said) == 1, "nothing to say if all are looked at"
+    assert len(visualize.alike(runs * 4, said.append)) == visualize.MOST
+
+
+def test_a_run_without_projector_stands_beside_another_map_of_itself(tmp_path):
+    control, first = run(tmp_path, "a", "cross_entropy"), None
+    first = cloud(control)
+    pair = visualize._pair(Visualize(), [control], [first], print)
+    assert pair[0] is first and pair[1].kind == "tsne" and len(pair[1]) == len(first)
+    assert visualize._pair(Visualize(), [control], [first, pair[1], first], print) == [first, pair[1]]
+
+
+def test_numbers_of_a_map_are_told_and_escaped(tmp_path):
+    table = visualize.quality_table([cloud(run(tmp_path, "<s>a"))])
+    assert "&lt;s&gt;a" in table and "<i>" not in table and " % of 10" in table and "60" in table
+
+
+def test_localisation_says_why_there_is_none(tmp_path):
+    said = []
+    visualize.localisation(Visualize(), [run(tmp_path, "a")], said.append)
+    visualize.localisation(Visualize(mosaics=0), [run(tmp_path, "b")], said.append)
+    assert said == ["Not scored: without labels there is no class to ask for.", "Not scored: mosaics is 0."]
+
+
+def test_copies_are_named_after_the_run(tmp_path):
+    one = run(tmp_path, "my run")
+    page = one.path / "embedding.html"
+    page.write_text("page")
+    asked = Visualize(reports_dir=str(tmp_path / "reports"))
+    (copy,) = visualize._copies(asked, one, [page])
+    assert copy == tmp_path / "reports" / "embedding-my_run.html" and copy.read_text() == "page"
+    assert visualize._copies(Visualize(), one, [page]) == []
+    assert f"<code>{copy}</code>" in visualize._places([copy])
+
+
+def test_a_reports_folder_that_cannot_be_is_refused_before_the_work(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ParamError, match="reports_dir: a folder"):
+        visualize.clouds(Visualize(reports_dir=str(tmp_path / "file")), [SimpleNamespace()])
