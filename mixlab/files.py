@@ -83,7 +83,7 @@ def read_json(path):
     """
     try:
         record = json.loads(Path(path).read_text())
-    except (UnicodeDecodeError, ValueError) as error:
+    except (UnicodeDecodeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: is not readable JSON ({error}). Delete it and run again.") from error
     if not isinstance(record, dict):
         raise CheckpointError(problem(str(path), "a JSON object", record, "Delete it and run again"))

@@ -134,9 +134,9 @@ MUTANTS = (
            "test_checkpoint.py"),
     Mutant("resume: any run's checkpoint will do", "checkpoint.py", "if differing:", "if False:",
            "test_checkpoint.py"),
-    Mutant("resume: a later row does not replace an earlier one", "runs.py", 'rows[row["epoch"]] = row',
+    Mutant("resume: a later row does not replace an earlier one", "runs/history.py", 'rows[row["epoch"]] = row',
            'rows.setdefault(row["epoch"], row)', "test_runs.py"),
-    Mutant("resume: an interrupted run counts as finished", "runs.py",
+    Mutant("resume: an interrupted run counts as finished", "runs/directory.py",
            'return self.result().get("status") == "ok"', 'return bool(self.result().get("status"))',
            "test_runs.py test_train.py"),
 )

@@ -3,6 +3,7 @@
 Most tests run cells with a stand-in for papermill (``fake_papermill``); the slow ones with the real notebooks.
 """
 
+import ast
 import json
 import os
 import shutil
@@ -152,6 +153,22 @@ def test_the_relative_keeps_what_it_takes_and_no_more():
                     "temperature": 0.3}) == {"method": "supcon", "mixer": "none", "temperature": 0.3}
     assert unmixed({"method": "unmix", "base": "byol", "proj_dim": 32}) == {
         "method": "byol", "mixer": "none", "proj_dim": 32}
+
+
+def test_notebook_model_and_quick_preset_agree():
+    cells = json.loads((ROOT / "notebooks" / "ablation.ipynb").read_text())["cells"]
+    (cell,) = [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
+    written = {s.targets[0].id: ast.literal_eval(s.value) for s in ast.parse("".join(cell["source"])).body}
+    assert Ablation.check(**written) == Ablation() and list(written) == list(Ablation.model_fields)
+    assert Ablation.from_yaml(ROOT / "params" / "ablation" / "quick.yaml") == Ablation()
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "params" / "ablation").glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_grid_of_params_is_possible(file):
+    """As papermill reads it and as the command line does; each has its unmixed relatives."""
+    params = Ablation.from_yaml(file)
+    assert Ablation.check(**yaml.safe_load(file.read_text())).cells == params.cells and not params.combinations.refused
+    assert {c.reference for c in params.cells} - {""} <= {c.key for c in params.cells}
 
 
 def test_the_key_ignores_paths_and_pace_only(tmp_path):

@@ -397,6 +397,17 @@ def test_tiles_of_any_shape_give_the_same(n, temperature, monkeypatch):
         monkeypatch.undo()
 
 
+@pytest.mark.parametrize("reading", READINGS)
+@pytest.mark.parametrize("kind", ["ids", "rows"])
+def test_many_tiles_of_the_real_size_equal_the_dense_loss_in_float64(kind, reading):
+    n = 2 * losses.CPU_TILE[0] + losses.CPU_TILE[1] + 100  # several strips, more than one tile in the first
+    z, ids = numbers(0, n, 8), torch.arange(n) % 7
+    rows = F.one_hot(ids, 7).double() if kind == "ids" else 0.1 + soft_rows(0, n, 7)
+    got = value_and_gradient(contrastive, z, ids if kind == "ids" else rows, 0.2, reading=reading)
+    expected = value_and_gradient(by_dense_autograd, z, rows, 0.2, reading)
+    torch.testing.assert_close(got, expected, rtol=1e-11, atol=1e-13)
+
+
 # Precision
 
 

@@ -24,13 +24,14 @@ FOLDERS = sorted({file.parent for file in FILES})
 # Imports go down only: a part may use the parts of lower rows, never those of its own row or above.
 FLOORS = (
     {"errors"},
-    {"rng", "files"},
+    {"rng", "files", "allocator"},
     {"data", "mixers", "encoders", "heads", "losses", "checkpoint", "optim", "momentum", "regions"},
-    {"views", "runs"},
+    {"views", "runs", "parallel"},
     {"methods", "evaluate"},
+    {"snapshots"},
     {"params", "projection", "attention"},
-    {"train", "grid", "plots", "benchmark"},
-    {"explorers"},
+    {"train", "grid", "plots"},
+    {"explorers", "benchmark", "verify"},
     {"__main__"},  # what `python -m mixlab.<part>` runs: it reads parameters, and nothing can import it
 )
 FLOOR_OF = {part: number for number, parts in enumerate(FLOORS) for part in parts}
@@ -44,6 +45,12 @@ TOP_LEVEL = {
     "IPython": {"explorers"},
     "anywidget": {"explorers"},
     "umap": set(),
+    "openTSNE": set(),
+    "sklearn": set(),
+    "lightly": set(),
+    "kornia": set(),
+    "pytorch_metric_learning": set(),
+    "faiss": set(),
 }
 # The places that draw from a global generator knowingly, as (file, call).
 GLOBAL_DRAWS_ALLOWED = {("mixlab/params/build.py", "torch.random.fork_rng"),

@@ -285,6 +285,21 @@ def test_batch_record_holds_what_it_is_given():
     assert batch.views is views and batch.key == KEY and (batch.epoch, batch.progress) == (3, 0.5)
 
 
+def test_views_are_one_graph_for_all_draws_of_a_shape():
+    """What compiling needs, without the minutes of compiling: the slow test below compares compiled values."""
+    graphs = []
+
+    def keep(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    captured = torch.compile(apply_views, dynamic=False, fullgraph=True, backend=keep)
+    for number in range(3):
+        pixels, key = images(4, seed=number), Key(number, "captured")
+        assert torch.equal(draw_views(pixels, Recipe(), key, captured), draw_views(pixels, Recipe(), key))
+    assert len(graphs) == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "recipe, batch, height",

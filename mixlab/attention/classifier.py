@@ -53,7 +53,8 @@ def _fit(run, encoder, identity, data_dir, log):
     log(f"{run.name}: fits a probe on {len(images):,} training images; it is kept for the next time.")
     probe, fit = lbfgs_probe(features(encoder, images.pixels), images.labels.to(encoder.mean.device),
                              len(images.classes), identity["seed"])
-    about = identity | {"train_images": len(images), "l2": fit["l2"], "converged": fit["converged"]}
+    about = identity | {"train_images": len(images), "l2": fit["l2"], "converged": fit["converged"],
+                        "versions": runs.versions()}
     _store(run, probe, about)
     return probe.weight, probe.bias, about
 

@@ -59,9 +59,10 @@ def localisation(run, *, mosaics=200, layers=(4,), seed=0, data_dir="auto", devi
     rows = score_mosaics(encoder, classifier, images, drawn, layers)
     record = {"status": "ok", **identity, "marks": marks, "classifier": about, "mosaics": rows,
               "boxes": [] if boxed is None else score_boxes(encoder, classifier, images, *boxed[0], layers),
+              "device": runs.device_name(encoder.mean.device), "threads": torch.get_num_threads(),
               "seconds": time.monotonic() - started}
     with runs.locked(run):
-        write_json(run.path / FILE, record)
+        write_json(run.path / FILE, runs.sealed(record))
     log(f"{run.name}: {len(drawn)} mosaics scored in {record['seconds']:.1f} s.")
     return read_json(run.path / FILE)
 
@@ -82,6 +83,7 @@ def _identity(run, images, boxed, asked):
     result = run.result()
     protocol = {**asked, "powers": list(POWERS), "rule": RULE, "boxes": None if boxed is None else boxed[1]}
     return {"run": run.name, "method": run.params()["method"], "dataset": run.params()["dataset"],
+            "seed": run.params().get("seed"), "trained_by": result.get("versions", {}).get("mixlab", "unknown"),
             "data_checksum": {"train": result["data_checksum"], "test": images.checksum},
             "encoder_sha256": result["encoder_sha256"], "protocol": protocol, "versions": runs.versions()}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from mixlab.data.cifar import read
+from mixlab.data.cifar import is_here, read
 from mixlab.data.folder import read_folder
 from mixlab.data.images import Images, channel_stats, check_labels, overlap
 from mixlab.data.known import CIFAR10_CLASSES, COARSE_CLASSES, FINE_CLASSES
@@ -19,8 +19,8 @@ from mixlab.data.splits import Splits, cut
 from mixlab.data.subsets import label_subset, split_validation, take
 from mixlab.errors import ParamError, nearest, problem
 
-__all__ = ["DATASETS", "Images", "Splits", "channel_stats", "check_labels", "check_name", "label_subset", "load",
-           "load_splits", "overlap", "project_folder", "resolve", "split_validation", "take"]
+__all__ = ["DATASETS", "Images", "Splits", "at_hand", "channel_stats", "check_labels", "check_name", "label_subset",
+           "load", "load_splits", "overlap", "project_folder", "resolve", "split_validation", "take"]
 
 DATASETS = {
     "cifar10-mini": CIFAR10_CLASSES,
@@ -49,8 +49,20 @@ def load(name, data_dir=None, *, split="train", image_size=None, skip_broken=Fal
     _check(name, data_dir, split, image_size, skip_broken)
     if name.startswith("folder:"):
         return read_folder(resolve(name.removeprefix("folder:")), split, image_size or 32, skip_broken)
-    pixels, labels = read(name, split, resolve(data_dir or os.environ.get("MIXLAB_DATA") or "data"))
+    pixels, labels = read(name, split, _folder(data_dir))
     return Images(torch.from_numpy(pixels), torch.from_numpy(labels).long(), DATASETS[name])
+
+
+def _folder(data_dir):
+    return resolve(data_dir or os.environ.get("MIXLAB_DATA") or "data")
+
+
+def at_hand(name, data_dir=None):
+    """Whether ``load`` would find the data set where it looks for it, and download nothing."""
+    check_name(name)
+    if name.startswith("folder:"):
+        return resolve(name.removeprefix("folder:")).is_dir()
+    return is_here(name, _folder(data_dir))
 
 
 def load_splits(values):

@@ -48,6 +48,13 @@ def read(name, split, data_dir):
     return pixels, labels
 
 
+def is_here(name, data_dir):
+    """Whether a CIFAR data set lies in the folder ``data_dir``, so that reading it downloads nothing."""
+    stored, folder = name.removesuffix("-coarse"), Path(data_dir)
+    return (stored == "cifar10-mini" or _has_sheets(stored, folder / stored)
+            or (folder / _torchvision_class(stored).base_folder).exists())
+
+
 def _check(array_name, array, where):
     got, known = sha256(np.ascontiguousarray(array)), SHA256[array_name]
     if got != known:

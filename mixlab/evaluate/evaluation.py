@@ -228,6 +228,6 @@ def _store(run, protocol, record, arrays):
     with runs.locked(run):
         keep_earlier(run.path / record_name, record)
         write(run.path / embeddings_name, content)
-        write_json(run.path / record_name, {**record, "embeddings_sha256": sha256(content)})
+        write_json(run.path / record_name, runs.sealed({**record, "embeddings_sha256": sha256(content)}))
         (run.path / kept_name(record, record_name)).unlink(missing_ok=True)
     return read_json(run.path / record_name)

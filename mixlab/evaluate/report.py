@@ -13,7 +13,7 @@ COLUMNS = ("run", "method", "mixer", "encoder", "trained_on", "dataset", "transf
            "setting", "evaluation", "layer", "protocol", "protocol_hash", "top1", "top1_std", "top5",
            "calibration_error", "val_top1", "draws", "alignment", "uniformity", "tolerance", "effective_rank", "dim",
            "within_between", "collapse", "train_images", "test_images", "train_checksum", "test_checksum",
-           "trained_by", "evaluated_by", "device", "seconds", "marks")
+           "trained_by", "evaluated_by", "device", "threads", "versions", "seconds", "marks")
 MEASURES = ("alignment", "uniformity", "tolerance", "effective_rank", "dim", "within_between", "collapse")
 SHARED = ("run", "method", "mixer", "encoder", "trained_on", "dataset", "transfer", "epochs", "batch_size", "seed",
           "train_images", "test_images", "trained_by", "device")
@@ -60,9 +60,15 @@ def write_report(runs_dir, path):
 def _filled(row, kind, record):
     shared = {name: record[name] for name in SHARED}
     shared |= {"train_checksum": record["data_checksum"]["train"], "test_checksum": record["data_checksum"]["test"],
-               "evaluated_by": record["versions"]["mixlab"], "marks": "; ".join(record["marks"]),
+               "evaluated_by": record["versions"]["mixlab"], "threads": record.get("threads"),
+               "versions": _in_words(record["versions"]), "marks": "; ".join(record["marks"]),
                "protocol_hash": runs.identity_hash(rules(record, kind))}
     return dict.fromkeys(COLUMNS) | shared | row
+
+
+def _in_words(versions):
+    """``torch=2.11.0 numpy=2.0.0``: the libraries beside mixlab, whose version has a column of its own."""
+    return " ".join(f"{name}={version}" for name, version in versions.items() if name != "mixlab")
 
 
 def _evaluations(record):

@@ -36,8 +36,8 @@ def ablation(params, results):
     """
     if not is_interactive(params):
         from IPython.display import HTML
-        path = write_ablation_page(results)
-        return HTML(f"<p>{len(results.made)} runs to look into, in one file: <code>{html.escape(nearby(path))}</code></p>")
+        place = html.escape(nearby(write_ablation_page(results)))
+        return HTML(f"<p>{len(results.made)} runs to look into, in one file: <code>{place}</code></p>")
     import ipywidgets as widgets
 
     if not results.panels:

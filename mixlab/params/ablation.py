@@ -24,7 +24,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 class Ablation(Params):
     """A grid: base parameters, lists that vary, seeds; how each run is evaluated; and where the runs are made."""
 
-    base: dict = Field(default={"method": "mixsupcon", "epochs": 2, "train_size": 512})
+    base: dict = Field(default={"epochs": 2, "train_size": 512})
     axes: dict = Field(default={"mixer": ["mixup", "cutmix"], "alpha": [0.2, 1.0]})
     seeds: list[Seed] = Field(default=[0, 1], min_length=1)
     also: list[dict] = Field(default=[])

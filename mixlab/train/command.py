@@ -10,7 +10,7 @@ from mixlab.params import Pretrain
 from mixlab.train.session import train
 from mixlab.train.signals import stop_at_end_of_input
 
-REFUSED = (ParamError, DataError, CheckpointError, NonFiniteLossError, RankError, OSError)
+REFUSED = (ParamError, DataError, CheckpointError, NonFiniteLossError, RankError, MemoryError, OSError)
 
 
 def main(arguments):

@@ -92,7 +92,7 @@ def _end(ranks):
 def _error(told, output):
     """The error that rank 0 told, or what torchrun says of a rank that could not tell anything any more."""
     name, text = told or ("RankError", "")
-    known = {"KeyboardInterrupt": KeyboardInterrupt, "OSError": OSError, **vars(errors)}
+    known = {"KeyboardInterrupt": KeyboardInterrupt, "MemoryError": MemoryError, "OSError": OSError, **vars(errors)}
     if name != "RankError":
         return known.get(name, OSError)(text)
     killed = re.findall(r"rank *: (\d+) .*\n *exitcode *: -(\d+)", output)

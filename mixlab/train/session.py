@@ -2,6 +2,8 @@
 
 from contextlib import ExitStack
 
+import torch
+
 from mixlab import data, parallel, runs
 from mixlab.errors import NonFiniteLossError, ParamError, RankError, problem
 from mixlab.files import writable_folder, write_json
@@ -25,7 +27,7 @@ def train(params, on_epoch=None, log=print):
     Raises:
         ParamError, DataError: before any training. RunBusyError: another process trains it.
         NonFiniteLossError: naming the first bad step. RankError: one of several processes died or hangs.
-        KeyboardInterrupt: after SIGINT or SIGTERM, state saved.
+        MemoryError: the device's memory is full. KeyboardInterrupt: after SIGINT or SIGTERM, state saved.
     """
     ranks = parallel.started()
     if ranks.count > 1:
@@ -78,15 +80,25 @@ def _open(stack, runs_dir, who, values):
 
 
 def _train(trainer, stop, on_epoch):
-    ranks, run = trainer.ranks, trainer.run
+    ranks = trainer.ranks
     try:
         trainer.resume()
         ranks.same("a checkpoint of epoch and step", (trainer.progress.epoch, trainer.progress.step))
         trainer.fit(stop, on_epoch)
         if ranks.first:
             trainer.finish()
-    except (KeyboardInterrupt, NonFiniteLossError, RankError) as error:
-        status = "failed" if isinstance(error, NonFiniteLossError) else "interrupted"
-        if ranks.first:
-            write_json(run.path / "result.json", {"status": status, "reason": str(error)})
+    except (KeyboardInterrupt, RankError) as error:
+        _ended(trainer, "interrupted", error)
         raise
+    except NonFiniteLossError as error:
+        _ended(trainer, "failed", error)
+        raise
+    except torch.OutOfMemoryError as error:
+        full = MemoryError(trainer.memory_problem())
+        _ended(trainer, "failed", full)
+        raise full from error
+
+
+def _ended(trainer, status, error):
+    if trainer.ranks.first:
+        write_json(trainer.run.path / "result.json", {"status": status, "reason": str(error)})

@@ -7,9 +7,8 @@ import torch
 
 from mixlab import checkpoint, runs, snapshots
 from mixlab.encoders import Encoder
-from mixlab.errors import DataError, NonFiniteLossError
+from mixlab.errors import CheckpointError, DataError, NonFiniteLossError, problem
 from mixlab.evaluate import knn_top1
-from mixlab.files import write_json
 from mixlab.heads import layout
 from mixlab.mixers import MIXERS
 from mixlab.optim import build_optimizer, learning_rate, own_state
@@ -46,6 +45,8 @@ class Trainer:
         self.optimizer = build_optimizer(self.method, values, self.device)
         self.steps = len(splits.train) // values["batch_size"]  # the last, partial batch is left out
         self.progress, self.saved_at = Progress(), ""
+        self.made_by = [{"versions": runs.versions(), "device": runs.device_name(self.device), "devices": ranks.count,
+                         "threads": torch.get_num_threads()}]  # one entry for each part made in other surroundings
         self.deferred = self.device.type == "cuda"  # read the failure flag at the end of an epoch only
         self.bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
         encoder = self.method.encoder
@@ -73,13 +74,30 @@ class Trainer:
         self.progress = Progress(**state["progress"])
         self.saved_at = f"epoch {self.progress.epoch}, step {self.progress.step}"
         self.log(f"Continuing {self.run.name} at {self.saved_at}.{f' Note: {note}.' if note else ''}")
+        self._compare_surroundings(state.get("made_by", []))
+        missing = sorted(set(range(self.progress.epoch)) - {row["epoch"] for row in self.run.history()})
+        if missing:
+            raise CheckpointError(f"{self.run.path / 'history.jsonl'}: rows of epochs {missing} are missing, which the "
+                                  "checkpoint is past. Put the file back, or start again with fresh: true.")
+
+    def _compare_surroundings(self, earlier):
+        """Says, and keeps for the result, that a part of the run was made with other versions, devices or threads."""
+        if not earlier or earlier[-1] == self.made_by[0]:
+            self.made_by = earlier or self.made_by
+            return
+        before, now = ({**part, **part["versions"]} for part in (earlier[-1], self.made_by[0]))
+        changes = [f"{name} {before.get(name)} to {now[name]}" for name in now
+                   if name != "versions" and before.get(name) != now[name]]
+        self.log(f"Note: {', '.join(changes)} since the last part, so the run need not end bit for bit as if it had "
+                 "never stopped; the result names all parts.")
+        self.made_by = earlier + self.made_by
 
     def save(self):
         """Writes a checkpoint of this step boundary, unless a step since the last one went wrong."""
         self._raise_if_bad()
         if self.ranks.first:
             state = {"method": self.method.state_dict(), "optimizer": self.optimizer.state_dict(),
-                     "progress": vars(self.progress)}
+                     "progress": vars(self.progress), "made_by": self.made_by}
             checkpoint.save(self.run.path / "checkpoint.pt", state, self.who)
         self.saved_at = f"epoch {self.progress.epoch}, step {self.progress.step}"
 
@@ -147,6 +165,15 @@ class Trainer:
             raise NonFiniteLossError(f"loss: finite; step {number} gave a loss or gradient that is not{details}. "
                                      "Lower lr, raise temperature, or use precision fp32; "
                                      f"the last good checkpoint is kept ({self.saved_at}).")
+
+    def memory_problem(self):
+        """What to say when the device's memory is full. Nothing is made smaller in silence: the loss would change."""
+        size, side = self.values["batch_size"], self.pixels.shape[1]
+        peak = torch.cuda.max_memory_allocated() >> 20 if self.device.type == "cuda" else 0
+        used = f" (at most {peak:,} MiB were in use)" if peak else ""
+        return problem("batch_size", f"as many images of {side} x {side} as the memory of {self.made_by[-1]['device']} "
+                       f"holds{used}", size, f"Try batch_size {size // 2}, which is another run with another loss; the "
+                       f"last good checkpoint is kept ({self.saved_at})")
 
     def fit(self, stop, on_epoch=None):
         """Trains to the last epoch; ``stop`` becomes true when a signal asked to end after this step."""
@@ -227,13 +254,13 @@ class Trainer:
         head_digest = runs.save_weights(self.run, "head", head, {"layout": layout(head)})
         last, seconds = history[-1], self.progress.total_seconds
         views = self.values["epochs"] * self.steps * self.values["batch_size"] * len(self.method.views)
-        write_json(self.run.path / "result.json", {
-            "status": "ok", "run": self.run.name, "epochs": self.values["epochs"], "loss": last["loss"],
+        runs.write_result(self.run, {
+            "status": "ok", "run": self.run.name, "seed": self.values["seed"], "epochs": self.values["epochs"],
+            "loss": last["loss"],
             "knn_top1": last.get("knn_top1"), "knn_k": last.get("knn_k"), "knn_split": self.splits.knn_split,
             "knn_top1_untrained": history[0].get("knn_top1"), "feature_layer": "encoder output (after pooling)",
             "seconds": seconds, "views_per_second": views / seconds if views else None,
             "train_images": len(self.splits.train), "data_checksum": self.splits.train.checksum,
             "queries_checksum": self.splits.queries.checksum, "init_from": self.values["init_from"],
             "data_skipped": self.splits.train.skipped, "encoder_sha256": digest, "head_sha256": head_digest,
-            "device": runs.device_name(self.device), "devices": self.ranks.count, "threads": torch.get_num_threads(),
-            "versions": runs.versions(), "finished_at": time.time()})
+            **self.made_by[-1], "continued_from": self.made_by[:-1], "finished_at": time.time()})

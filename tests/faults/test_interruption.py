@@ -1,175 +1,235 @@
-"""Rows 1 to 6 and 15 of the fault catalogue, on real processes: ``python -m mixlab.train``, killed, starved, raced.
+"""Rows 1 to 4, 14, 17 and 18 of the fault catalogue: trainings that are killed, stopped, moved, and what is left."""
 
-Row 2 (a kill inside a save), 7 to 10 (damaged checkpoints) are in tests/test_checkpoint.py; 15 also in test_runs.py.
-"""
-
-import io
-import json
+import os
 import random
-import resource
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
-import torch
+from forks import OWN, leftovers, record, settled, the_run, until, values, write_yaml
 
 from mixlab import runs
+from mixlab.errors import ParamError
+from mixlab.methods import METHODS
+from mixlab.mixers import MIXERS
+from mixlab.params import Pretrain
+from mixlab.train import train
 
-TINY = """\
-method: {method}
-train_size: 24
-batch_size: 8
-epochs: 2
-warmup_epochs: 0
-knn_every: 0
-checkpoint_every: 0
-device: cpu
-runs_dir: {runs}
-"""
-
-
-def start(folder, method="mixsupcon", before=None):
-    """Starts a tiny run in a process of its own."""
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "tiny.yaml"
-    file.write_text(TINY.format(method=method, runs=folder / "runs"))
-    return subprocess.Popen([sys.executable, "-m", "mixlab.train", str(file)], stdout=subprocess.PIPE,
-                            stderr=subprocess.STDOUT, text=True, preexec_fn=before)
+KILLED = "Killed (SIGKILL) at a random instant, resumed: weights, momenta and history end bit-identical"
+TORN = "Killed while a file was being written or named: nothing half-written is used, the end is bit-identical"
+MIXERS_TRIED = ("mixup", "cutmix", "none", "resizemix", "gridmix")  # the first three that a method accepts
+KILLS = 3  # of each method and mixer, at least
+RETRY = 5  # runs that are killed anew where one ended before its last kill
 
 
-def finish(folder, method="mixsupcon"):
-    process = start(folder, method)
-    output = process.communicate(timeout=300)[0]
-    assert process.returncode == 0, output
-    return the_run(folder), output
-
-
-def the_run(folder):
-    found = runs.list_runs(folder / "runs")
-    return found[0] if found else None
-
-
-def training(folder):
-    """Whether steps are being made: the untrained row is there."""
-    run = the_run(folder)
-    return run is not None and (run.path / "history.jsonl").exists()
-
-
-def wait_until(condition, process, seconds=120):
-    deadline = time.monotonic() + seconds
-    while not condition() and process.poll() is None:
-        assert time.monotonic() < deadline, "nothing happened in time"
-        time.sleep(0.01)
-
-
-def record(run):
-    """Everything a run leaves that must not depend on how often it was stopped."""
-    rows = [{k: v for k, v in row.items() if k not in ("seconds", "views_per_second")} for row in run.history()]
-    payload = (run.path / "checkpoint.pt").read_bytes().split(b"\n", 1)[1]
-    state = torch.load(io.BytesIO(payload), weights_only=True)
-    momenta = [v["momentum_buffer"].numpy().tobytes() for v in state["optimizer"]["state"].values()]
-    weights = {k: v.numpy().tobytes() for k, v in state["method"].items()}
-    return rows, (run.path / "encoder.safetensors").read_bytes(), weights, momenta
+def quiet(line):
+    """Takes a line of log and drops it."""
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    """A run that was never stopped, and how long its steps took."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    run, _ = finish(folder)
-    rows = run.history()
-    return run, sum(row["seconds"] for row in rows if "seconds" in row)
+def undisturbed(forks, images, tmp_path_factory):
+    """A run that was never stopped: its file of parameters, what it left, how long it took, and itself."""
+    return whole_run(forks, images, tmp_path_factory.mktemp("undisturbed"))
 
 
-def test_row_1_killed_at_random_instants_it_ends_the_same(undisturbed, tmp_path):
-    run, seconds = undisturbed
-    instants = random.Random(20261120)
-    kills = 0
-    for _ in range(12):
-        process = start(tmp_path)
-        wait_until(lambda: training(tmp_path), process)
-        time.sleep(instants.uniform(0, 0.5 * seconds))
-        process.kill()
-        process.communicate()
-        kills += process.returncode == -signal.SIGKILL
-        if kills == 5:
+def whole_run(forks, images, folder, **changes):
+    started = time.monotonic()
+    code, output = forks.run(yaml=write_yaml(folder / "tiny.yaml", values(images, folder / "runs", **changes)))
+    assert code == 0, output
+    run = the_run(folder / "runs")
+    return record(run), time.monotonic() - started, run
+
+
+def training(runs_dir):
+    """Whether steps are being made: the untrained row is there."""
+    run = the_run(runs_dir)
+    return run is not None and (run.path / "history.jsonl").exists()
+
+
+def killed_run(forks, images, folder, instants, seconds, wanted, **changes):
+    """A run killed ``wanted`` times at random instants and then finished; how often it was killed, and its record."""
+    yaml, kills = write_yaml(folder / "tiny.yaml", values(images, folder / "runs", **changes)), 0
+    while kills < wanted:
+        pid = forks.start(yaml=yaml)
+        time.sleep(instants.uniform(0, seconds / wanted))
+        os.kill(pid, signal.SIGKILL)
+        code, output = forks.wait(pid)
+        if code == 0:
+            return kills, record(the_run(folder / "runs"))
+        assert code == -signal.SIGKILL, output
+        kills += 1
+    code, output = forks.run(yaml=yaml)
+    assert code == 0 and not leftovers(folder), output
+    return kills, record(the_run(folder / "runs"))
+
+
+def test_row_01_killed_at_random_instants_it_ends_the_same(forks, images, undisturbed, tmp_path, tally):
+    expected, seconds, _ = undisturbed
+    kills, left = killed_run(forks, images, tmp_path, random.Random(20261120), seconds, 6)
+    assert kills >= 3 and [row["epoch"] for row in left[0]] == [0, 1, 2, 3]
+    for _ in range(kills):
+        tally(KILLED, left == expected)
+
+
+def accepted(method):
+    """Three mixers, or as many as the method takes, with the parameters of its tiny run."""
+    found = []
+    for mixer in MIXERS_TRIED:
+        for parts in ({}, {"bn_splits": 2}):
+            try:
+                changes = {"method": method, "mixer": mixer, **OWN.get(method, {}), **parts}
+                Pretrain.check(**values("x", "y", **changes))
+                found.append(changes)
+                break
+            except ParamError:
+                continue
+    return found[:3]
+
+
+PAIRS = [changes for method in METHODS for changes in accepted(method)]
+
+
+def test_every_method_is_killed():
+    assert {pair["method"] for pair in PAIRS} == set(METHODS) and {pair["mixer"] for pair in PAIRS} <= set(MIXERS)
+    assert len(PAIRS) * KILLS >= 100
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("changes", PAIRS, ids=lambda c: f"{c['method']}-{c['mixer']}")
+def test_row_01_every_method_and_mixer_survives_kills(forks, images, tmp_path, tally, changes):
+    """Runs that ended before their last kill are killed anew, so that each pair is killed often enough."""
+    expected, seconds, _ = whole_run(forks, images, tmp_path / "whole", **changes)
+    instants, kills = random.Random(f"{changes['method']} {changes['mixer']}"), 0
+    for attempt in range(RETRY):
+        more, left = killed_run(forks, images, tmp_path / str(attempt), instants, seconds, KILLS + 1, **changes)
+        for _ in range(more):
+            tally(KILLED, left == expected)
+        kills += more
+        settled(tmp_path / str(attempt))
+        if kills >= KILLS:
             break
-    assert kills == 5
-    assert not the_run(tmp_path).finished()
-    continued, output = finish(tmp_path)
-    assert record(continued) == record(run)
-    assert [row["epoch"] for row in continued.history()] == [0, 1, 2]
-    assert not list(continued.path.glob("*.tmp")) and not list(continued.path.glob(".*.tmp")), output
+    settled(tmp_path)
+    assert kills >= KILLS
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("method", ["byol", "regions_within"])
-def test_row_1_slow_copies_queues_and_predictors_survive_a_kill(tmp_path, method):
-    whole, _ = finish(tmp_path / "whole", method)
-    process = start(tmp_path / "killed", method)
-    wait_until(lambda: training(tmp_path / "killed"), process)
-    time.sleep(0.3 * sum(row.get("seconds", 0) for row in whole.history()))
+def struck(forks, images, folder, expected, tally, **fault):
+    """A run with a fault at one of its writes, then continued; whether the fault struck at all."""
+    yaml = write_yaml(folder / "tiny.yaml", values(images, folder / "runs", epochs=1))
+    code, output = forks.run(yaml=yaml, **fault)
+    if code == 0:
+        return False
+    assert code == -signal.SIGKILL, output
+    code, output = forks.run(yaml=yaml)
+    tally(TORN, code == 0 and record(the_run(folder / "runs")) == expected and not leftovers(folder), fault, output)
+    settled(folder)
+    return True
+
+
+@pytest.fixture(scope="module")
+def short(forks, images, tmp_path_factory):
+    return whole_run(forks, images, tmp_path_factory.mktemp("short"), epochs=1)[0]
+
+
+@pytest.mark.parametrize("fault", [{"torn_at": 3}, {"torn_at": 4}, {"unnamed_at": 5}, {"unnamed_at": 7}],
+                         ids=lambda fault: f"{next(iter(fault))}-{next(iter(fault.values()))}")
+def test_row_02_a_kill_inside_a_write_leaves_the_old_file(forks, images, short, tmp_path, tally, fault):
+    """Files 3, 4 and 5 are checkpoints of a step each."""
+    assert struck(forks, images, tmp_path, short, tally, **fault)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("fault", ["torn_at", "unnamed_at"])
+def test_row_02_every_write_of_a_run_may_be_killed(forks, images, short, tmp_path, tally, fault):
+    number = 1
+    while struck(forks, images, tmp_path / str(number), short, tally, **{fault: number}):
+        number += 1
+    assert number > 8
+
+
+def stopped(forks, images, folder, *signals):
+    yaml = write_yaml(folder / "tiny.yaml", values(images, folder / "runs"))
+    pid = forks.start(yaml=yaml)
+    until(lambda: training(folder / "runs") or forks.ended(pid))
+    for number in signals:
+        os.kill(pid, number)
+    started = time.monotonic()
+    return *forks.wait(pid), time.monotonic() - started, yaml
+
+
+def politely(forks, images, folder, undisturbed, number):
+    code, output, seconds, yaml = stopped(forks, images, folder, number)
+    assert code == 130 and "start again to continue" in output and seconds < 30
+    assert the_run(folder / "runs").state() == "interrupted"
+    code, output = forks.run(yaml=yaml)
+    assert code == 0 and "Continuing" in output and record(the_run(folder / "runs")) == undisturbed[0]
+
+
+def test_row_03_one_ctrl_c_finishes_the_step_saves_and_says_so(forks, images, undisturbed, tmp_path):
+    politely(forks, images, tmp_path, undisturbed, signal.SIGINT)
+
+
+def test_row_03_the_second_ctrl_c_stops_at_once(forks, images, undisturbed, tmp_path):
+    code, _, _, yaml = stopped(forks, images, tmp_path, signal.SIGINT, signal.SIGINT)
+    assert code == 130 and not the_run(tmp_path / "runs").finished()
+    assert forks.run(yaml=yaml)[0] == 0 and record(the_run(tmp_path / "runs")) == undisturbed[0]
+
+
+def test_row_04_a_scheduler_s_sigterm_is_one_ctrl_c(forks, images, undisturbed, tmp_path):
+    """Within the 30 seconds that schedulers give at least."""
+    politely(forks, images, tmp_path, undisturbed, signal.SIGTERM)
+
+
+def test_row_14_a_finished_run_is_returned_untouched(forks, undisturbed):
+    _, _, run = undisturbed
+    before = {p: p.read_bytes() for p in run.path.rglob("*") if p.is_file() and p.name != ".lock"}
+    code, output = forks.run(yaml=str(run.path.parents[1] / "tiny.yaml"))
+    assert code == 0 and "is finished; nothing to train" in output
+    assert {p: p.read_bytes() for p in run.path.rglob("*") if p.is_file() and p.name != ".lock"} == before
+
+
+@pytest.mark.parametrize("moved", [False, True], ids=["deleted", "moved"])
+def test_row_17_a_run_directory_that_goes_away_is_missed_and_not_made_again(images, tmp_path, moved):
+    def remove(row):
+        run = the_run(tmp_path / "runs")
+        if moved:
+            run.path.rename(tmp_path / "elsewhere")
+        else:
+            shutil.rmtree(run.path)
+
+    with pytest.raises(OSError, match=r"does not exist|No such file") as raised:
+        train(Pretrain.check(**values(images, tmp_path / "runs", epochs=1)), on_epoch=remove, log=quiet)
+    assert str(tmp_path / "runs") in str(raised.value) and not list((tmp_path / "runs").iterdir())
+
+
+def test_row_18_a_run_goes_on_in_another_folder_of_any_name(forks, images, undisturbed, tmp_path):
+    """Spaces, accents, an emoji, braces, 200 characters; what was moved there unfinished ends bit-identical there."""
+    assert stopped(forks, images, tmp_path / "here", signal.SIGINT)[0] == 130
+    there = tmp_path / ("a folder, é 🦊 {x} " + "long" * 45) / "runs"
+    there.parent.mkdir()
+    shutil.move(tmp_path / "here" / "runs", there)
+    shutil.copytree(images, there.parent / "pictures {1}")
+    code, output = forks.run(yaml=write_yaml(tmp_path / "there.yaml", values(there.parent / "pictures {1}", there)))
+    assert code == 0 and "Continuing" in output
+    run = the_run(there)
+    assert run.name == undisturbed[2].name, "the same pictures elsewhere are the same run"
+    assert record(run) == undisturbed[0] and runs.load_encoder(run).dim == 512
+    kept = [p.name for p in run.path.rglob("*") if p.is_file() and str(tmp_path).encode() in p.read_bytes()]
+    assert kept == ["params.json"], "where it was started is kept as a parameter only"
+
+
+def test_the_command_itself_is_killed_and_goes_on(images, undisturbed, tmp_path):
+    """As above without the forks: a new interpreter each time."""
+    yaml = write_yaml(tmp_path / "tiny.yaml", values(images, tmp_path / "runs"))
+    command = [sys.executable, "-m", "mixlab.train", yaml]
+    one = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=one)
+    until(lambda: training(tmp_path / "runs") or process.poll() is not None)
     process.kill()
     process.communicate()
-    assert process.returncode == -signal.SIGKILL and not the_run(tmp_path / "killed").finished()
-    assert record(finish(tmp_path / "killed", method)[0]) == record(whole)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_rows_3_and_4_a_polite_signal_saves_and_says_so(undisturbed, tmp_path, number):
-    process = start(tmp_path)
-    wait_until(lambda: training(tmp_path), process)
-    process.send_signal(number)
-    output = process.communicate(timeout=60)[0]
-    assert process.returncode == 130 and "start again to continue" in output
-    assert the_run(tmp_path).state() == "interrupted"
-    continued, output = finish(tmp_path)
-    assert "Continuing" in output and record(continued) == record(undisturbed[0])
-
-
-def test_row_3_the_second_signal_stops_at_once(undisturbed, tmp_path):
-    process = start(tmp_path)
-    wait_until(lambda: training(tmp_path), process)
-    process.send_signal(signal.SIGINT)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
-    assert process.returncode == 130 and not the_run(tmp_path).finished()
-    assert record(finish(tmp_path)[0]) == record(undisturbed[0])
-
-
-def limited(size):
-    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-
-@pytest.mark.parametrize("size", [100, 30_000, 10_000_000], ids=["params", "history", "checkpoint"])
-def test_row_5_a_full_disk_loses_nothing(undisturbed, tmp_path, size):
-    """The file-size limit makes a different write the first to fail; with space again the run goes on."""
-    process = start(tmp_path, before=limited(size))
-    output = process.communicate(timeout=120)[0]
-    assert process.returncode == 2 and "bytes" in output and "free" in output and str(tmp_path) in output
-    run = the_run(tmp_path)
-    assert run is None or not run.finished()
-    assert not list(tmp_path.rglob("*.tmp")) and not list(tmp_path.rglob(".*.tmp"))
-    assert record(finish(tmp_path)[0]) == record(undisturbed[0])
-
-
-def test_row_6_a_runs_dir_below_a_file_is_refused_before_training(tmp_path):
-    (tmp_path / "runs").write_text("a file")
-    process = start(tmp_path)
-    output = process.communicate(timeout=60)[0]
-    assert process.returncode == 2 and "runs_dir: a folder" in output and "It is a file" in output
-
-
-def test_row_15_a_second_start_is_told_who_is_at_it(tmp_path):
-    first = start(tmp_path)
-    wait_until(lambda: training(tmp_path), first)
-    first.send_signal(signal.SIGSTOP)
-    second = start(tmp_path)
-    output = second.communicate(timeout=60)[0]
-    first.send_signal(signal.SIGCONT)
-    first.kill()
-    first.communicate()
-    assert second.returncode == 2 and f'"pid": {first.pid}' in output
-    assert json.loads((the_run(tmp_path).path / "params.json").read_text())["method"] == "mixsupcon"
+    done = subprocess.run(command, capture_output=True, text=True, env=one)
+    assert process.returncode == -signal.SIGKILL and re.search("Continuing", done.stdout), done.stderr
+    assert record(the_run(tmp_path / "runs")) == undisturbed[0]

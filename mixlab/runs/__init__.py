@@ -1,0 +1,18 @@
+"""Run directories: who a run is, who may write it, what it has recorded, and how to read it later.
+
+    <runs_dir>/<dataset>-<method>-<mixer>-<encoder>-s<seed>-<hash8>/
+        params.json  history.jsonl  checkpoint.pt  encoder.safetensors  head.safetensors  result.json
+
+``result.json`` with ``"status": "ok"``, written last and atomically, is the only definition of finished.
+"""
+
+from mixlab.runs.directory import Run, create, identity_hash, run_name
+from mixlab.runs.history import describe, parse_history, read_sealed, record_row, sealed, write_result
+from mixlab.runs.listing import find, list_runs
+from mixlab.runs.lock import LOCK_WAIT_SECONDS, locked
+from mixlab.runs.surroundings import code_version, device_name, versions
+from mixlab.runs.weights import load_encoder, load_head, save_weights
+
+__all__ = ["LOCK_WAIT_SECONDS", "Run", "code_version", "create", "describe", "device_name", "find", "identity_hash",
+           "list_runs", "load_encoder", "load_head", "locked", "parse_history", "read_sealed", "record_row", "run_name",
+           "save_weights", "sealed", "versions", "write_result"]

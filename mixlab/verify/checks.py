@@ -1,0 +1,295 @@
+"""What each file of a run must fit: the sha256 beside it, the run's name, the other files, and the images at hand."""
+
+import io
+import json
+import math
+from dataclasses import dataclass
+from functools import partial
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+from mixlab import checkpoint, data, runs, snapshots
+from mixlab.errors import CheckpointError, DataError, ParamError
+from mixlab.evaluate import stored_files
+from mixlab.files import read_json, safe_name, sha256
+from mixlab.params import identity, load_splits
+
+OK, DAMAGED, MISSING, NOT_CHECKED = "ok", "DAMAGED", "missing", "not checked"
+UNFINISHED = "the run is not finished"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at.
+
+    Args:
+        name: of the file, or of what else was compared.
+        state: ``ok``, ``DAMAGED``, ``missing`` or ``not checked``.
+        text: what was found, or why nothing was looked at.
+    """
+
+    name: str
+    state: str
+    text: str = ""
+
+    @property
+    def sound(self):
+        return self.state in (OK, NOT_CHECKED)
+
+    def __str__(self):
+        line = f"{self.name:<20} {self.state}{': ' * bool(self.text)}{self.text}"
+        return "".join(letter if letter.isprintable() else "?" for letter in line)  # names may hold control characters
+
+
+class NotCheckedError(Exception):
+    """Says why something is not checked."""
+
+
+class MissingError(Exception):
+    """Says that a file which the run must have is not there."""
+
+
+def verify(run):
+    """Re-checks what lies in a run's directory; nothing is written, downloaded or trained.
+
+    Args:
+        run: a ``Run`` in any state, also a damaged one.
+    Yields:
+        ``Check`` after ``Check``; the run is sound if all are.
+    """
+    fixed = (("params.json", parameters), ("result.json", result), ("history.jsonl", history),
+             ("checkpoint.pt", trained_state), ("encoder.safetensors", partial(weights, load=runs.load_encoder)),
+             ("head.safetensors", partial(weights, load=runs.load_head)), ("snapshots", kept_features))
+    for name, look in fixed:
+        yield checked(name, look, run)
+    for file in stored_files(run):
+        yield checked(file.name, partial(evaluation, file=file), run)
+    if not stored_files(run):
+        yield Check("linear_eval.json", NOT_CHECKED, "no evaluation is stored")
+    for name, look in (("attention.json", attention), ("attention_probe.npz", attention_probe), ("data", images),
+                       ("versions", surroundings)):
+        yield checked(name, look, run)
+
+
+def checked(name, look, run):
+    """The ``Check`` that the function ``look`` of a run gives; whatever it stumbles over is damage."""
+    try:
+        return Check(name, OK, look(run))
+    except NotCheckedError as why:
+        return Check(name, NOT_CHECKED, str(why))
+    except MissingError as why:
+        return Check(name, MISSING, str(why))
+    except (CheckpointError, DataError) as error:
+        return Check(name, DAMAGED, str(error))
+    except Exception as error:  # content of any kind may lie in the file, and meets readers with any type of error
+        return Check(name, DAMAGED, f"is not what mixlab wrote ({type(error).__name__}: {error})")
+
+
+# What the checks start from
+
+def stored_values(run):
+    """The parameters; where they cannot be read, that is said once, of ``params.json``."""
+    try:
+        return run.params()
+    except (CheckpointError, OSError) as error:
+        raise NotCheckedError("params.json cannot be read") from error
+
+
+def stored_result(run):
+    try:
+        return run.result()
+    except (CheckpointError, OSError) as error:
+        raise NotCheckedError("result.json cannot be read") from error
+
+
+def finished_result(run):
+    found = stored_result(run)
+    if found.get("status") != "ok":
+        raise NotCheckedError(UNFINISHED)
+    return found
+
+
+def splits_at_hand(run):
+    """The images that the run names. They are read where they lie, and never downloaded."""
+    values = stored_values(run)
+    place = values["dataset"] if values["dataset"].startswith("folder:") else values["data_dir"]
+    try:
+        here = data.at_hand(values["dataset"], None if values["data_dir"] == "auto" else values["data_dir"])
+        if not here:
+            raise NotCheckedError(f"{values['dataset']} is not here ({place})")
+        return load_splits(values)
+    except ParamError as error:
+        raise NotCheckedError(str(error)) from error
+
+
+def who(run):
+    """The identity that the stored parameters make with the checksums of the result, or else of the images at hand."""
+    values, known = stored_values(run), stored_result(run)
+    if "data_checksum" not in known:
+        return identity(values, splits_at_hand(run))
+    train, queries = (SimpleNamespace(checksum=known[name]) for name in ("data_checksum", "queries_checksum"))
+    return identity(values, SimpleNamespace(train=train, queries=queries))
+
+
+def is_name_of(name, run):
+    """Whether the run has this name, or is another of this name (``-2``, ``-3``, ...) made by ``fresh: true``."""
+    rest = run.path.resolve().name.removeprefix(name)
+    return rest == "" or (rest[0] == "-" and rest[1:].isdecimal() and run.path.resolve().name.startswith(name))
+
+
+def need(holds, text):
+    if not holds:
+        raise CheckpointError(text)
+
+
+# The files
+
+def parameters(run):
+    if not (run.path / "params.json").exists():
+        raise MissingError("who the run is cannot be known")
+    run.params()
+    name = runs.run_name(who(run))
+    need(is_name_of(name, run), f"what they say is the run {name}, not this one")
+    return f"their hash with the checksums of the data is {name[-8:]}"
+
+
+def result(run):
+    if not (run.path / "result.json").exists():
+        raise NotCheckedError(f"{UNFINISHED} ({run.state()})")
+    found, sealed = run.result(), "sha256" in read_json(run.path / "result.json")
+    if found.get("status") != "ok":
+        raise NotCheckedError(f"{UNFINISHED} ({found.get('status')}: {found.get('reason')})")
+    need(found["run"] == run.path.resolve().name, f"is of the run {found['run']}")
+    need(all(np.isfinite(found[name]) for name in ("loss", "knn_top1") if found.get(name) is not None),
+         "loss and knn_top1 must be finite")
+    return "" if sealed else "by an older mixlab, which kept no sha256 of it"
+
+
+def history(run):
+    if not (run.path / "history.jsonl").exists():
+        raise MissingError("no epoch is recorded")
+    found, rows = stored_result(run), run.history()
+    done = found.get("status") == "ok"
+    last = stored_values(run)["epochs"] if done else max([row["epoch"] for row in rows], default=-1)
+    need([row["epoch"] for row in rows] == list(range(last + 1)),
+         f"has the epochs {[row['epoch'] for row in rows]}; all of 0 to {last} are due")
+    wrong = [f"{name} of epoch {row['epoch']}" for row in rows for name, value in row.items()
+             if not is_number(value) and (row["epoch"], name, value) != (0, "loss", None)]
+    need(not wrong, f"must be finite: {', '.join(wrong)}")
+    ends = {name: (rows[-1].get(name), found.get(name)) for name in ("loss", "knn_top1") if done}
+    need(all(a == b for a, b in ends.values()), f"ends otherwise than result.json says: {ends}")
+    return f"{len(rows)} rows, epochs 0 to {last}, finite"
+
+
+def is_number(value):
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def trained_state(run):
+    file, done = run.path / "checkpoint.pt", stored_result(run).get("status") == "ok"
+    if not file.exists():
+        raise MissingError("the run could not be continued") if done else NotCheckedError("there is none yet")
+    state, note = checkpoint.load(file, who(run))
+    need(not note, note)
+    wrong = [name for name, tensor in state["method"].items() if not finite(tensor)]
+    need(not wrong, f"must be finite: {', '.join(wrong)}")
+    epoch, step = state["progress"]["epoch"], state["progress"]["step"]
+    need(not done or epoch == stored_values(run)["epochs"] + 1, f"stands at epoch {epoch}, step {step}")
+    return f"its sha256 fits, it is of this run, at epoch {epoch}, step {step}"
+
+
+def finite(tensor):
+    return not torch.is_tensor(tensor) or not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
+
+
+def weights(run, load):
+    found, name = finished_result(run), load.__name__.removeprefix("load_")
+    if not (run.path / f"{name}.safetensors").exists():
+        raise MissingError(f"its sha256 was {found[f'{name}_sha256'][:12]}...")
+    module = load(run)
+    need(all(map(finite, module.state_dict().values())), "must be finite")
+    return f"sha256 {found[f'{name}_sha256'][:12]}..., {sum(p.numel() for p in module.parameters()):,} weights"
+
+
+def kept_features(run):
+    found, values, known = snapshots.read(run), stored_values(run), stored_result(run)
+    if found is None and not values.get("snapshot_every"):
+        raise NotCheckedError("the run keeps none")
+    last = max([row["epoch"] for row in run.history()], default=-1)
+    every, end = values["snapshot_every"], values["epochs"]
+    due = {epoch for epoch in range(last + 1) if every and (epoch % every == 0 or epoch == end)}
+    lost = sorted(due - set(found.epochs if found else ()))
+    if lost:
+        raise MissingError(f"of epochs {', '.join(map(str, lost))}")
+    need(bool(np.isfinite(found.features).all()), "features must be finite")
+    need(known.get("queries_checksum") in (None, found.checksum), "are of other images than the run's queries")
+    return f"{len(found.epochs)} epochs of {len(found.index):,} images"
+
+
+def evaluation(run, file):
+    record = runs.read_sealed(file)
+    need(record["run"] == run.path.resolve().name, f"is of the run {record['run']}")
+    need(record["encoder_sha256"] == finished_result(run)["encoder_sha256"], "is of another encoder than the run's")
+    suffix = f"-{safe_name(record['protocol']['dataset'])}" if record["transfer"] else ""
+    if file.name != f"linear_eval{suffix}.json":
+        return "an earlier evaluation, whose features were not kept"
+    embeddings = run.path / f"embeddings{suffix}.npz"
+    if not embeddings.exists():
+        raise MissingError(f"its {embeddings.name}")
+    content = embeddings.read_bytes()
+    need(sha256(content) == record["embeddings_sha256"], f"{embeddings.name} does not match its sha256")
+    with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+        return f"{embeddings.name} fits; {_scored_again(record, stored)}"
+
+
+def _scored_again(record, stored):
+    """Accuracies computed once more from the stored answers."""
+    told = {"knn_predictions": (record["knn"] or [{}])[0].get("top1")}
+    told["predictions"] = next((row["top1"] for row in record["probes"] if row["probe"] == record["predictions_of"]
+                                and row["layer"] == record["predictions_layer"]), None)
+    found = {name: (stored[name] == stored["labels"]).mean() for name in told if name in stored.files}
+    wrong = [name for name, top1 in found.items() if told[name] is None or abs(told[name] - top1) > 1e-6]
+    need(not wrong, f"{', '.join(wrong)}: the stored answers have another accuracy than the one recorded")
+    return f"{len(found)} accuracies computed again from stored answers"
+
+
+def attention(run):
+    if not (run.path / "attention.json").exists():
+        raise NotCheckedError("no maps are scored")
+    record = runs.read_sealed(run.path / "attention.json")
+    need(record["encoder_sha256"] == finished_result(run)["encoder_sha256"], "is of another encoder than the run's")
+    scores = [row[name] for row in record["mosaics"] + record["boxes"] for name in ("pointing", "energy")]
+    need(all(score is None or 0 <= score <= 1 for score in scores), "shares must lie in 0 to 1")
+    return f"{len(record['mosaics'])} rows on mosaics, {len(record['boxes'])} on boxes"
+
+
+def attention_probe(run):
+    file = run.path / "attention_probe.npz"
+    if not file.exists():
+        raise NotCheckedError("none was needed")
+    with np.load(file, allow_pickle=False) as stored:
+        about, weight = json.loads(str(stored["about"])), stored["weight"]
+    need(bool(np.isfinite(weight).all()), "must be finite")
+    if about["encoder_sha256"] != finished_result(run)["encoder_sha256"]:
+        raise NotCheckedError("is of another encoder, and will be fitted again")
+    return f"a linear classifier of {weight.shape[0]} classes"
+
+
+def images(run):
+    splits, found = splits_at_hand(run), stored_result(run)
+    if "data_checksum" not in found:
+        raise NotCheckedError(f"{UNFINISHED}, so only its name holds their checksums: see params.json")
+    for name, part in (("data_checksum", splits.train), ("queries_checksum", splits.queries)):
+        need(part.checksum == found[name], f"{name}: these are other images, {part.checksum[:12]}..., than those of "
+                                           f"the run, {found[name][:12]}...")
+    return f"the {found['train_images']:,} training images are those of the run"
+
+
+def surroundings(run):
+    then, now = finished_result(run)["versions"], runs.versions()
+    changes = [f"{name} {then.get(name)} then, {now[name]} now" for name in now if then.get(name) != now[name]]
+    parts = len(run.result().get("continued_from", [])) + 1
+    more = f" (the last of {parts} parts)" if parts > 1 else ""
+    return (", ".join(changes) or f"mixlab {now['mixlab']} and its libraries are those that made it") + more
