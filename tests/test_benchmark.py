@@ -162,6 +162,16 @@ def test_parts_cover_what_can_be_asked_for():
     assert tuple(benchmark.PARTS) == PARTS
 
 
+def test_memory_is_kept_from_the_first_training_on(monkeypatch, tmp_path):
+    """Whatever the order asked for: peers' losses are timed in a process as their users have it."""
+    done = []
+    for part in PARTS:
+        monkeypatch.setitem(benchmark.PARTS, part, lambda values, pace, part=part: done.append(part) or [])
+    monkeypatch.setattr(benchmark, "keep_freed_memory", lambda: done.append("keep"))
+    benchmark.run(Benchmark.check(parts=["epoch", "loss", "step"], reports_dir=str(tmp_path)), lambda line: None)
+    assert done[0] == "loss" and done.index("keep") < done.index("step") and "epoch" in done
+
+
 def test_without_peers_every_part_runs_and_names_them(no_peers, tmp_path):
     lines = []
     params = Benchmark.check(**TINY, parts=["augmentation", "step", "neighbours", "probe"], reports_dir=str(tmp_path))
@@ -197,6 +207,16 @@ def test_an_arm_that_takes_too_much_is_left_out_with_a_reason(monkeypatch):
     assert contrast.too_much((8192, 2.0, 1e9), 16384, 20.0) == ""
     assert contrast.too_much((8192, 2.0, 1e9), 32768, 20.0) == "not run: about 32 s"
     assert contrast.too_much((8192, 1.0, 1e9), 32768, 20.0) == "not run: about 16 GB"
+
+
+def test_a_size_that_takes_long_is_measured_once():
+    last = {("mixlab soft", "fp32"): (1024, 1.0, 1e6)}
+    assert contrast._patient(Pace(budget=15.0), last, list(last), 2048) == Pace(budget=15.0)
+    once = contrast._patient(Pace(budget=15.0), last, list(last), 4096)
+    assert (once.warm, once.rounds) == (False, 1)
+    hands = Hands()
+    (timing,) = interleave([hands.arm("a", always(9.0), always(9.0))], once, hands.read)
+    assert hands.calls == ["a"] and timing.seconds == (9.0,)
 
 
 def test_bf16_is_an_arm_of_its_own_where_it_is_used():
@@ -381,7 +401,7 @@ def test_there_are_speed_runs():
 @pytest.mark.parametrize("path", SPEEDRUNS, ids=lambda path: path.stem)
 def test_a_speed_run_trains(path, tmp_path):
     """The recipe as it stands, small: its method, mixing, switch-off and schedule end in a finished run."""
-    assert "Not yet measured" in path.read_text() or "Measured" in path.read_text()
+    assert "Takes: not yet measured" in path.read_text() or "Measured:" in path.read_text()
     run = train(Pretrain.check(**load_yaml(path) | SMALL | {"runs_dir": str(tmp_path)}), log=lambda line: None)
     losses = [row["loss"] for row in run.history()[1:]]
     assert run.finished() and len(losses) == 2 and all(map(math.isfinite, losses))

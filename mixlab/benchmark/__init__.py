@@ -4,8 +4,9 @@
     print(targets_table(rows))
 
 Arms of a comparison take turns in one process, and a ratio is the median of the ratios of its rounds. On one thread of
-a CPU the seconds are those of the thread, which others on the machine change little. The process keeps freed memory, as
-a training of ours does, and the peers in it gain from that as well.
+a CPU the seconds are those of the thread, which others on the machine change little. Training steps and epochs
+are timed last, in a process that from then on keeps freed memory, as a training of ours does; the peers in it gain as
+well. All else is timed as a process finds it: start a new one (or restart the kernel) to measure again.
 """
 
 from mixlab import data
@@ -21,8 +22,9 @@ from mixlab.files import writable_folder
 __all__ = ["PARTS", "TARGETS", "Arm", "Pace", "Row", "Target", "Timing", "Verdict", "cost_table", "interleave", "read",
            "run", "targets_table", "verdicts"]
 
-PARTS = {"floors": floors.measure, "augmentation": augmentation.measure, "step": step.measure,
-         "loss": contrast.measure, "neighbours": neighbours.measure, "probe": probe.measure, "epoch": epoch.measure}
+PARTS = {"floors": floors.measure, "augmentation": augmentation.measure, "loss": contrast.measure,
+         "neighbours": neighbours.measure, "probe": probe.measure, "step": step.measure, "epoch": epoch.measure}
+TRAINING = ("step", "epoch")  # measured last, in a process that keeps freed memory, as one that trains does
 
 
 def run(params, log=print):
@@ -36,10 +38,11 @@ def run(params, log=print):
     folder = writable_folder(data.resolve(values["reports_dir"]), "reports_dir")
     pace = Pace(values["threads"], values["device"], values["rounds"], values["budget"],
                 least=min(0.2, values["budget"] / 50))
-    keep_freed_memory()
     log(f"Peers here: {', '.join(filter(has, PEERS)) or 'none'}. The rest: pip install '.[peers]'")
     rows = []
-    for part in values["parts"]:
+    for part in [part for part in PARTS if part in values["parts"]]:
+        if part in TRAINING:
+            keep_freed_memory()
         with limited(values["threads"]):
             for row in stamped(PARTS[part](values, pace), values["device"]):
                 rows.append(row)

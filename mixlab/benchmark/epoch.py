@@ -112,7 +112,8 @@ def _by_batch(values, pace):
     """An arm per batch size: steps of the smallest encoder over the same number of views."""
     largest = max(values["batch_sizes"])
     for size in values["batch_sizes"]:
-        yield size, Arm("mixlab", steps(trainer("resnet10", largest, size, pace), largest // size), 2 * largest)
+        made = trainer("resnet10", largest, size, pace)
+        yield size, Arm("mixlab", steps(made, largest // size), 2 * largest, made.values["precision"])
 
 
 def _by_data_set(values, pace, only_batches=False):
@@ -120,14 +121,16 @@ def _by_data_set(values, pace, only_batches=False):
     size, count = values["batch_size"], BATCHES if only_batches else 2
     for images in values["data_sizes"]:
         made = trainer("resnet10", images, size, pace)
-        yield images, Arm("mixlab", (batches if only_batches else steps)(made, count), 2 * size * count)
+        call, precision = (batches, "fp32") if only_batches else (steps, made.values["precision"])
+        yield images, Arm("mixlab", call(made, count), 2 * size * count, precision)
 
 
 def _growth(case, sized_arms, pace):
     """The cost of a view at each size, and how many times that of the smallest size it is."""
     sizes, arms = zip(*sized_arms, strict=True)
     timings = interleave(arms, pace)
-    about = {"part": "epoch", "case": f"cost of a view by {case}", "threads": pace.threads, "clock": pace.clock}
+    about = {"part": "epoch", "case": f"cost of a view by {case}", "threads": pace.threads, "clock": pace.clock,
+             "precision": arms[0].precision}
     for size, t in zip(sizes, timings, strict=True):
         value, low, high = summary([1e6 * s for s in t.seconds])
         yield Row(**about, size=size, arm="mixlab", value=value, unit="µs", low=low, high=high, rounds=len(t.seconds))

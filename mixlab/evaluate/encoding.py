@@ -59,7 +59,7 @@ def _encoded(encoder, chunks, precision):
     with torch.no_grad(), _evaluating(encoder):
         for images in chunks:
             with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
-                h = encoder(images)
+                h = encoder.forward(images)  # not compiled: the sizes of these chunks would each need a graph
             yield h.float()
 
 

@@ -9,7 +9,7 @@ from mixlab.errors import problem
 from mixlab.params.base import Params
 from mixlab.params.pretrain import Auto, Pretrain
 
-PARTS = ("floors", "augmentation", "step", "loss", "neighbours", "probe", "epoch")
+PARTS = ("floors", "augmentation", "loss", "neighbours", "probe", "step", "epoch")
 BATCHES = 8  # whose cost is compared between data sets
 Size = Annotated[int, Field(ge=2, le=10**7)]
 Sizes = Annotated[list[Size], Field(min_length=1)]
@@ -31,7 +31,7 @@ class Benchmark(Params):
     epoch_images: Size = 256
     loss_sizes: Sizes = Field(default=[512, 2048, 8192, 32_768, 65_536])
     bank_size: Size = 50_000
-    queries: Size = 2500
+    queries: Size = 5000
     probe_size: Size = 50_000
     probe_images: Size = 512
     matmul_size: Size = 2048

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 
 from mixlab import checkpoint, runs, snapshots
+from mixlab.allocator import keep_freed_memory
 from mixlab.encoders import Encoder
 from mixlab.errors import CheckpointError, DataError, NonFiniteLossError, problem
 from mixlab.evaluate import knn_top1
@@ -44,11 +45,13 @@ class Trainer:
         self.method = ranks.spread(build(values, splits).to(self.device, memory_format=torch.channels_last))
         self.optimizer = build_optimizer(self.method, values, self.device)
         self.steps = len(splits.train) // values["batch_size"]  # the last, partial batch is left out
-        self.progress, self.saved_at = Progress(), ""
+        self.progress, self.saved_at, self.ordered = Progress(), "", (None, None)
         self.made_by = [{"versions": runs.versions(), "device": runs.device_name(self.device), "devices": ranks.count,
                          "threads": torch.get_num_threads()}]  # one entry for each part made in other surroundings
         self.deferred = self.device.type == "cuda"  # read the failure flag at the end of an epoch only
         self.bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         encoder = self.method.encoder
         self.recipes = build_recipes(values, self.method.views, encoder.mean.tolist(), encoder.std.tolist())
         self.pixels = self._placed(splits.train.pixels)
@@ -104,8 +107,7 @@ class Trainer:
     def batch(self):
         """The batch of the coming step: its indices, its views, and the key of its draws."""
         p, size, seed = self.progress, self.values["batch_size"], self.values["seed"]
-        order = Key(seed, "order", p.epoch).generator().permutation(len(self.splits.train))
-        chosen = order[p.step * size:(p.step + 1) * size]
+        chosen = self._order(p.epoch)[p.step * size:(p.step + 1) * size]
         index, key = to_device(self.device, chosen), Key(seed, "step", p.epoch, p.step)
         here = self.pixels.device.type == self.device.type  # torch holds cuda and cuda:0 for different devices
         pixels = self.pixels[index] if here else self.pixels[chosen].to(self.device)  # uint8 (B, H, W, 3)
@@ -115,6 +117,13 @@ class Trainer:
         self._count_one_class(chosen)
         done = (p.epoch - 1 + p.step / self.steps) / self.values["epochs"]
         return Batch(views, labels, index, key, p.epoch, done)
+
+    def _order(self, epoch):
+        """The epoch's permutation of the training images, drawn once."""
+        if self.ordered[0] != epoch:
+            drawn = Key(self.values["seed"], "order", epoch).generator().permutation(len(self.splits.train))
+            self.ordered = epoch, drawn
+        return self.ordered[1]
 
     def _count_one_class(self, index):
         """Counts batches that hold one class only: every pair in them attracts, and nothing repels."""
@@ -177,7 +186,7 @@ class Trainer:
 
     def fit(self, stop, on_epoch=None):
         """Trains to the last epoch; ``stop`` becomes true when a signal asked to end after this step."""
-        self.saved = time.monotonic()
+        self.saved, warm = time.monotonic(), False
         if self.progress.epoch == 1 and self.progress.step == 0:
             self._end_of(0, {"loss": None}, on_epoch)
             self.save()
@@ -185,6 +194,8 @@ class Trainer:
             self.method.train()
             if mixing_stops(self.values, self.progress.epoch):
                 self.method.mixer = MIXERS["none"]()
+            if self.values["compile"] and not warm:
+                warm = self._warm_up()
             while self.progress.step < self.steps:
                 started = time.monotonic()
                 self.step()
@@ -194,6 +205,18 @@ class Trainer:
         self.save()
         if self.ranks.most(bool(stop)):
             raise KeyboardInterrupt("stopped after the last epoch; start again to write the result")
+
+    def _warm_up(self):
+        """Compiles what a step needs, outside the clock, and leaves no trace of it."""
+        before, counted = [(buffer, buffer.clone()) for buffer in self.method.buffers()], self.progress.single_class
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.values["precision"] == "bf16"):
+            self.method(self.batch())["loss"].backward()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.progress.single_class = counted
+        with torch.no_grad():
+            for buffer, value in before:
+                buffer.copy_(value)
+        return True
 
     def _save_or_stop(self, stop):
         """After a step: a checkpoint that is due, and the end that a signal to any rank asked for."""
