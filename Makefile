@@ -60,6 +60,9 @@ test: $(READY) ## run the tests
 browser: $(READY) ## run the tests that need Chromium (they skip where there is none)
 	$(BIN)/python -m pytest -m browser $(ARGS)
 
+faults: $(READY) ## run the whole fault programme (under an hour); ARGS=reports/faults.md keeps its tables
+	$(BIN)/python tests/faults/programme.py $(ARGS)
+
 lint: $(READY) ## check the code and the notebooks with ruff
 	$(BIN)/ruff check .
 
@@ -67,4 +70,4 @@ clean: ## remove the environment, caches and test pictures; runs and data stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis test-artifacts
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help pretrain test browser lint clean
+.PHONY: help pretrain test browser faults lint clean

@@ -60,6 +60,8 @@ def _previous(path):
 
 def _link(path, target):
     """Gives the file a second name in one step, so that no instant is without a checkpoint."""
+    if target.exists() and path.samefile(target):  # a kill came right after this step; a rename would then do nothing
+        return
     temporary = target.with_name(f".{target.name}.tmp")
     temporary.unlink(missing_ok=True)
     os.link(path, temporary)

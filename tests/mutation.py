@@ -139,6 +139,16 @@ MUTANTS = (
     Mutant("resume: an interrupted run counts as finished", "runs/directory.py",
            'return self.result().get("status") == "ok"', 'return bool(self.result().get("status"))',
            "test_runs.py test_train.py"),
+    Mutant("resume: rows that the checkpoint is past are not missed", "train/trainer.py", "        if missing:",
+           "        if False:", "faults/test_storage.py -k row_19"),
+    Mutant("resume: other versions are not recorded", "train/trainer.py", "self.made_by = earlier + self.made_by",
+           "pass", "faults/test_storage.py -k row_24"),
+    Mutant("results: their own sha256 is not asked", "runs/directory.py", "if known and known != digest(record):",
+           "if False:", "faults/test_storage.py -k 'row_08 and result'"),
+    Mutant("results: the history's sha256 is not asked", "runs/directory.py", "if known and sha256(content) != known:",
+           "if False:", "faults/test_storage.py -k 'row_08 and history'"),
+    Mutant("steps: a gradient that is not finite passes", "train/trainer.py", "& torch.isfinite(norm)", "",
+           "faults/test_numerics.py -k row_27"),
 )
 
 

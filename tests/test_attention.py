@@ -38,7 +38,6 @@ from mixlab.data import Images
 from mixlab.encoders import Encoder
 from mixlab.errors import CheckpointError, DataError, ParamError
 from mixlab.evaluate import Linear, features
-from mixlab.files import read_json
 from mixlab.params import Pretrain
 from mixlab.rng import Key
 
@@ -499,7 +498,7 @@ def records(pair):
 
 def test_localisation_is_stored_with_its_protocol(pair, records):
     for run, record in zip(pair, records, strict=True):
-        assert read_json(run.path / "attention.json") == record
+        assert runs.read_sealed(run.path / "attention.json") == record
         assert record["encoder_sha256"] == run.result()["encoder_sha256"]
         assert record["protocol"]["mosaics"] == 4 and record["protocol"]["seed"] == 1
         assert len(record["mosaics"]) == 2 * (3 + 2) and len(record["boxes"]) == 2 * (3 + 1)

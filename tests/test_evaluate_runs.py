@@ -30,7 +30,7 @@ from mixlab.evaluate import (
 from mixlab.evaluate.__main__ import main
 from mixlab.evaluate.probes import Probe
 from mixlab.evaluate.rules import CHOOSING, DECIDING, differing, in_words, rules
-from mixlab.files import read_json, write_json
+from mixlab.files import write_json
 from mixlab.params import LinearEval, Pretrain
 from mixlab.train import train
 
@@ -110,7 +110,7 @@ def test_encoding_happens_once_however_many_probes_follow(records):
 def test_the_record_carries_its_protocol(records, runs_dir):
     record = records[0]["simclr"]
     run = runs.find(record["run"], runs_dir)
-    assert read_json(run.path / "linear_eval.json") == record and record["status"] == "ok"
+    assert runs.read_sealed(run.path / "linear_eval.json") == record and record["status"] == "ok"
     assert record["data_checksum"]["train"] == run.result()["data_checksum"]
     assert record["encoder_sha256"] == run.result()["encoder_sha256"] and record["marks"] == []
     assert (record["train_images"], record["val_images"], record["test_images"]) == (64, 40, 40)
@@ -180,9 +180,9 @@ def test_the_same_evaluation_is_read_back_and_made_again_when_asked(simclr):
 def test_an_evaluation_by_another_protocol_is_kept(simclr):
     first = evaluate(simclr, replace(LITTLE, train_size=40), log=quiet)
     second = evaluate(simclr, replace(LITTLE, knn_temperature=0.2), log=quiet)
-    assert read_json(simclr.path / "linear_eval.json") == second
+    assert runs.read_sealed(simclr.path / "linear_eval.json") == second
     (kept,) = simclr.path.glob("linear_eval-*.json")
-    assert read_json(kept) == first and len(list(simclr.path.glob("*.npz"))) == 1
+    assert runs.read_sealed(kept) == first and len(list(simclr.path.glob("*.npz"))) == 1
     rows = [row for row in collect(simclr.path.parent) if row["evaluation"] == "knn 5"]
     assert [(row["train_images"], row["top1"]) for row in rows] == [(64, second["knn"][1]["top1"]),
                                                                     (40, first["knn"][1]["top1"])]
@@ -195,8 +195,8 @@ def test_the_same_protocol_replaces_its_own_file(simclr):
     for protocol in (LITTLE, other, LITTLE, replace(other, dataset="cifar10-mini"), replace(LITTLE, fresh=True)):
         newest = evaluate(simclr, protocol, log=quiet)
     (kept,) = simclr.path.glob("linear_eval-*.json")
-    assert read_json(simclr.path / "linear_eval.json") == newest and newest["knn"][0]["temperature"] == 0.1
-    assert read_json(kept)["knn"][0]["temperature"] == 0.2
+    assert runs.read_sealed(simclr.path / "linear_eval.json") == newest and newest["knn"][0]["temperature"] == 0.1
+    assert runs.read_sealed(kept)["knn"][0]["temperature"] == 0.2
     assert len(collect(simclr.path.parent)) == 5, "2 of kNN each, and the probe once: its rules are the same"
 
 
@@ -209,7 +209,7 @@ def test_a_kill_while_storing_loses_no_evaluation(simclr, monkeypatch):
     monkeypatch.setattr(evaluation, "write", killed)
     with pytest.raises(KeyboardInterrupt):
         evaluate(simclr, replace(LITTLE, knn_temperature=0.2), log=quiet)
-    assert read_json(simclr.path / "linear_eval.json") == first
+    assert runs.read_sealed(simclr.path / "linear_eval.json") == first
     assert len(collect(simclr.path.parent)) == 3, "the copy that was made first is not counted twice"
 
 
@@ -405,7 +405,7 @@ def test_parameters_come_from_a_file_and_what_is_given_overrides_it(simclr, tmp_
     (tmp_path / "p.yaml").write_text(f"runs_dir: {simclr.path.parent}\nprobes: []\ngeometry: false\nseed: 3\n"
                                      "few_label_fractions: []\n")
     assert main([str(tmp_path / "p.yaml"), "--param", "seed=4"]) == 0
-    record = read_json(simclr.path / "linear_eval.json")
+    record = runs.read_sealed(simclr.path / "linear_eval.json")
     assert record["protocol"]["seed"] == 4 and record["probes"] == [] and record["predictions_of"] is None
     assert "predictions" not in np.load(simclr.path / "embeddings.npz").files
 

@@ -34,6 +34,7 @@ def papermill(name, folder, *arguments):
     """Runs a notebook as a person's shell would; returns the finished process, its output lies in ``out.ipynb``."""
     own = {key: str(folder / key.lower()) for key in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR")}
     environment = {key: value for key, value in os.environ.items() if key != "MPLBACKEND"} | own
+    environment |= {"PYTHONPATH": str(ROOT / "tests" / "no_network"), "MIXLAB_NETWORK_LOG": str(folder / "asked.txt")}
     command = [sys.executable, "-m", "papermill", ROOT / "notebooks" / f"{name}.ipynb", folder / "out.ipynb",
                "-k", "python3", "--no-progress-bar", "--stdout-file", "-", *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=SECONDS)
@@ -95,6 +96,7 @@ def test_parameter_file_fits_its_notebook(path):
 def check_a_headless_run(done, folder):
     """Exit code 0, no error, no warning, at least one picture, and nothing that only a live kernel could show."""
     assert done.returncode == 0, done.stdout + done.stderr
+    assert not (folder / "asked.txt").exists(), "the kernel asked another machine for something"
     assert "unknown parameter" not in done.stderr
     shown = outputs(folder / "out.ipynb")
     assert not [output for output in shown if output.output_type == "error"]

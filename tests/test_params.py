@@ -3,7 +3,6 @@
 import ast
 import json
 import math
-import typing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,55 +11,11 @@ import pytest
 from mixlab.errors import ParamError
 from mixlab.methods import METHODS
 from mixlab.mixers import MIXERS
-from mixlab.params import Params, Pretrain, allowed, build_method, build_mixer, identity, settle
+from mixlab.params import Params, Pretrain, build_method, build_mixer, identity, settle
 from mixlab.params.pretrain import BASE_ONLY, METHOD_NAMES
 
 ROOT = Path(__file__).parents[1]
 MODELS = Params.__subclasses__()
-FIELDS = [(model, name) for model in MODELS for name in model.model_fields]
-
-
-def kinds(annotation):
-    """The plain types that an annotation is made of."""
-    args = typing.get_args(annotation)
-    if typing.get_origin(annotation) is typing.Literal:
-        return {type(a) for a in args}
-    if typing.get_origin(annotation) is typing.Annotated:
-        return kinds(args[0])
-    if typing.get_origin(annotation) is list:
-        return {list}
-    return set().union(*map(kinds, args)) if args else {annotation}
-
-
-def invalid_values(model, name):
-    """Values that no parameter of this type and range may take."""
-    accepts = kinds(model.model_fields[name].annotation)
-    yield from (None, ("x",), b"text")
-    if dict not in accepts:
-        yield {"a": 1}
-    if bool not in accepts:
-        yield True
-    if list not in accepts:
-        yield ["auto"]
-    if not accepts & {int, float}:
-        yield from (3, 0.5)
-    else:
-        yield from ("256", "1e-3", "nope", math.nan, math.inf, -math.inf, -1e30, 1e30)
-    if int in accepts and float not in accepts:
-        yield from (256.0, 1.5)
-    if typing.get_origin(model.model_fields[name].annotation) is typing.Literal:
-        yield from ("Nope", "", "nope\n<script>")
-
-
-@pytest.mark.parametrize(("model", "name"), FIELDS, ids=[f"{m.__name__}.{n}" for m, n in FIELDS])
-def test_every_parameter_refuses_what_it_must(model, name):
-    """Faults 45, 48 and 53."""
-    for value in invalid_values(model, name):
-        with pytest.raises(ParamError) as refused:
-            model.check(**{name: value})
-        first = str(refused.value).split("\n")[0]
-        assert first.startswith(f"{name}: {allowed(model, name)[:12]}"), first
-        assert f"({type(value).__name__})." in first or type(value) in (list, tuple), first
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -110,7 +65,6 @@ def test_all_problems_come_at_once():
     ({"dataset": "cifar1", "temperature": 0.0}, "dataset: one of cifar10-mini"),
     ({"dataset": "cifar10", "image_size": 64}, "image_size: 32, the size of cifar10"),
     ({"method": "moco", "queue_size": 63}, "queue_size: auto or at least batch_size (64); got 63"),
-    ({"method": "byol", "queue_size": 4096}, "queue_size: auto, because method byol does not take it; got 4096"),
     ({"method": "regions_within", "mixer": "mixup"}, "because method regions_within compares regions; got 'mixup'"),
     ({"method": "moco", "batch_size": 60}, "bn_splits: a divisor of batch_size (60); got 8"),
     ({"method": "mixco", "batch_size": 8}, "bn_splits: a divisor of half of batch_size (8); got 8"),

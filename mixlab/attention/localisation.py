@@ -15,7 +15,7 @@ from mixlab.attention.scores import inside, pointing_and_energy
 from mixlab.errors import CheckpointError
 from mixlab.evaluate import Protocol
 from mixlab.evaluate.subjects import check_run, load_images
-from mixlab.files import read_json, sha256, write_json
+from mixlab.files import sha256, write_json
 
 FILE = "attention.json"
 RULE = ("mosaics of 2 x 2 whole test images: objects of two classes in random cells, phase-scrambled images in the "
@@ -64,7 +64,7 @@ def localisation(run, *, mosaics=200, layers=(4,), seed=0, data_dir="auto", devi
     with runs.locked(run):
         write_json(run.path / FILE, runs.sealed(record))
     log(f"{run.name}: {len(drawn)} mosaics scored in {record['seconds']:.1f} s.")
-    return read_json(run.path / FILE)
+    return runs.read_sealed(run.path / FILE)
 
 
 def _boxed(run, images):
@@ -90,7 +90,7 @@ def _identity(run, images, boxed, asked):
 
 def _stored(run, identity):
     try:
-        record = read_json(run.path / FILE)
+        record = runs.read_sealed(run.path / FILE)
     except (FileNotFoundError, CheckpointError):
         return None
     same = all(record.get(name) == value for name, value in identity.items())

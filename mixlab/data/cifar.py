@@ -204,12 +204,21 @@ def _unpack(source, archive, temporary):
 
     if not archive.is_file():
         with _impatient_sockets():
-            utils.download_and_extract_archive(source.url, temporary, filename=source.filename, md5=source.tgz_md5)
-        return
-    got = utils.calculate_md5(archive)
-    if got != source.tgz_md5:
+            utils.download_url(source.url, temporary, source.filename, source.tgz_md5)
+        archive = Path(temporary) / source.filename
+    elif (got := utils.calculate_md5(archive)) != source.tgz_md5:
         raise DataError(problem(str(archive), f"the md5 {source.tgz_md5}", got, "Corrupted; replace or remove it"))
-    utils.extract_archive(archive, temporary)
+    _take_out(source, archive, Path(temporary))
+
+
+def _take_out(source, archive, folder):
+    """The files that are known by name, and nothing else: no path of the archive's own is followed, and no link."""
+    wanted = {f"{source.base_folder}/{file}" for file, _ in _files_with_md5(source)}
+    (folder / source.base_folder).mkdir()
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            if member.name in wanted and member.isreg():
+                (folder / member.name).write_bytes(tar.extractfile(member).read())
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from mixlab.evaluate.rules import keep_earlier, kept_name
 from mixlab.evaluate.scoring import scores
 from mixlab.evaluate.sgd import Linear
 from mixlab.evaluate.subjects import check_run, file_names, is_own, load_images
-from mixlab.files import read_json, sha256, write, write_json
+from mixlab.files import sha256, write, write_json
 
 PREDICTING = ("lbfgs", "sgd_augmented", "sgd")  # the first of these that was fitted gives the stored predictions
 CONTROL = "cross_entropy"  # the method whose head is a classifier, not a projector
@@ -103,7 +103,7 @@ def _stored(run, protocol, identity):
     """The stored record of exactly this evaluation, its embeddings whole; or None."""
     record_name, embeddings_name = file_names(run, protocol)
     try:
-        record = read_json(run.path / record_name)
+        record = runs.read_sealed(run.path / record_name)
         whole = sha256(run.path / embeddings_name) == record.get("embeddings_sha256")
     except (FileNotFoundError, CheckpointError):
         return None
@@ -230,4 +230,4 @@ def _store(run, protocol, record, arrays):
         write(run.path / embeddings_name, content)
         write_json(run.path / record_name, runs.sealed({**record, "embeddings_sha256": sha256(content)}))
         (run.path / kept_name(record, record_name)).unlink(missing_ok=True)
-    return read_json(run.path / record_name)
+    return runs.read_sealed(run.path / record_name)

@@ -7,7 +7,7 @@ from pathlib import Path
 from mixlab import runs
 from mixlab.errors import CheckpointError
 from mixlab.evaluate.rules import rules, setting, stored_files
-from mixlab.files import read_json, write
+from mixlab.files import write
 
 COLUMNS = ("run", "method", "mixer", "encoder", "trained_on", "dataset", "transfer", "epochs", "batch_size", "seed",
            "setting", "evaluation", "layer", "protocol", "protocol_hash", "top1", "top1_std", "top5",
@@ -38,7 +38,7 @@ def collect(runs_dir):
 
 
 def _rows(file):
-    record = read_json(file)
+    record = runs.read_sealed(file)
     try:
         return [_filled(row, kind, record) for kind, row in _evaluations(record)]
     except (KeyError, TypeError, AttributeError) as error:
@@ -61,14 +61,9 @@ def _filled(row, kind, record):
     shared = {name: record[name] for name in SHARED}
     shared |= {"train_checksum": record["data_checksum"]["train"], "test_checksum": record["data_checksum"]["test"],
                "evaluated_by": record["versions"]["mixlab"], "threads": record.get("threads"),
-               "versions": _in_words(record["versions"]), "marks": "; ".join(record["marks"]),
+               "versions": runs.in_words(record["versions"]), "marks": "; ".join(record["marks"]),
                "protocol_hash": runs.identity_hash(rules(record, kind))}
     return dict.fromkeys(COLUMNS) | shared | row
-
-
-def _in_words(versions):
-    """``torch=2.11.0 numpy=2.0.0``: the libraries beside mixlab, whose version has a column of its own."""
-    return " ".join(f"{name}={version}" for name, version in versions.items() if name != "mixlab")
 
 
 def _evaluations(record):

@@ -7,6 +7,7 @@ import numpy as np
 
 from mixlab import plots
 from mixlab.explorers.ablation_page import write_ablation_page
+from mixlab.explorers.linked import in_plot
 from mixlab.explorers.place import is_interactive
 from mixlab.explorers.results import QUIET, WIDE
 from mixlab.explorers.spots import (
@@ -136,16 +137,16 @@ def fill(figure, panel, spots, limits):
         here = range(len(columns)) if spot.column is None else [columns.index(spot.column)]
         for x in here:
             means[y, x] = np.nan if spot.mean is None else spot.mean
-            texts[y][x] = html.escape(spot.text)
+            texts[y][x] = in_plot(spot.text)
     with figure.batch_update():
         trace = figure.data[0]
         trace.z, trace.text, trace.zmin, trace.zmax = means, texts, *limits
         trace.x, trace.y = list(range(len(columns))), list(range(len(rows)))
-        figure.update_xaxes(tickvals=list(range(len(columns))), title=html.escape(panel.names[1]), fixedrange=True,
-                            ticktext=["" if name is None else html.escape(name) for name in columns])
-        figure.update_yaxes(tickvals=list(range(len(rows))), ticktext=[html.escape(row) for row in rows],
-                            title=html.escape(panel.names[0]), autorange="reversed", fixedrange=True)
-        figure.update_layout(title=html.escape(panel.title), width=240 + 150 * max(len(columns), 2),
+        figure.update_xaxes(tickvals=list(range(len(columns))), title=in_plot(panel.names[1]), fixedrange=True,
+                            ticktext=["" if name is None else in_plot(name) for name in columns])
+        figure.update_yaxes(tickvals=list(range(len(rows))), ticktext=[in_plot(row) for row in rows],
+                            title=in_plot(panel.names[0]), autorange="reversed", fixedrange=True)
+        figure.update_layout(title=in_plot(panel.title, 120), width=240 + 150 * max(len(columns), 2),
                              height=130 + 46 * len(rows))
 
 
@@ -156,7 +157,7 @@ def about(spot, strips):
     curves = base64.b64encode(curves_of(spot)).decode() if spot.runs else ""
     pictures = [f'<img alt="mixtures" src="{address}">' if address else "",
                 f'<img alt="curves" src="data:image/png;base64,{curves}">' if curves else ""]
-    title, words = html.escape(f"{spot.title}: {spot.text}"), html.escape(effect_in_words(spot.effect))
+    title, words = html.escape(plots.tame(f"{spot.title}: {spot.text}")), html.escape(effect_in_words(spot.effect))
     return (f"<h4>{title}</h4><p>{words}</p>{rows}"
             f"<div style='display:flex;flex-direction:column;gap:6px'>{''.join(pictures)}</div>")
 
@@ -164,5 +165,5 @@ def about(spot, strips):
 def opened(made):
     """HTML of the summary of one run."""
     rows = "".join(f"<tr><th style='text-align:left;padding-right:1em'>{html.escape(what)}</th>"
-                   f"<td>{html.escape(text)}</td></tr>" for what, text in facts_of(made))
+                   f"<td>{html.escape(plots.tame(text))}</td></tr>" for what, text in facts_of(made))
     return f"<table>{rows}</table>"

@@ -105,7 +105,7 @@ def _tile(array, caption):
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(array)).save(buffer, "PNG")
     source = base64.b64encode(buffer.getvalue()).decode()
-    text = html.escape(caption)
+    text = html.escape(plots.tame(caption))
     return (f'<figure style="margin:0;width:{SIDE}px"><img src="data:image/png;base64,{source}" alt="{text}" '
             f'style="width:{SIDE}px;height:{SIDE}px;image-rendering:pixelated">'
             f'<figcaption style="font-size:12px;line-height:1.3">{text}</figcaption></figure>')
@@ -116,8 +116,9 @@ def _label_bars(parts):
     merged = {}
     for name, share in parts:
         merged[name] = merged.get(name, 0) + share
-    rows = [f'<div style="font-size:12px">{html.escape(name)} {share:.2f}</div><div style="background:#8884;width:100%;'
-            f'height:14px"><div style="background:{colour};width:{100 * share:.1f}%;height:14px"></div></div>'
+    rows = [f'<div style="font-size:12px">{html.escape(plots.tame(name))} {share:.2f}</div>'
+            '<div style="background:#8884;width:100%;height:14px">'
+            f'<div style="background:{colour};width:{100 * share:.1f}%;height:14px"></div></div>'
             for (name, share), colour in zip(merged.items(), plots.COLOURS, strict=False)]
     return f'<div style="width:{SIDE + 30}px"><b style="font-size:12px">soft label</b>{"".join(rows)}</div>'
 

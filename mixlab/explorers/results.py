@@ -85,7 +85,7 @@ class Album:
         """HTML of the images of class ``true`` that were taken for ``predicted``; None is any class."""
         one, (pixels, trouble) = self.evaluations[which], self.images(which)
         if pixels is None:
-            return f"<p>{html.escape(trouble)}</p>"
+            return f"<p>{html.escape(plots.tame(trouble))}</p>"
         index, (labels, predictions, names) = plots.wrong_index(one, true, predicted), plots.answers_of(one)
         tiles = [_tile(pixels[i], f"{names[labels[i]]} → {names[predictions[i]]}") for i in index[:SHOWN]]
         count = f"{len(index)} of {len(labels)} test images, {min(len(index), SHOWN)} shown"
@@ -97,7 +97,7 @@ def _tile(pixels, caption):
     """A picture with hard pixel edges and its caption, as HTML."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
-    source, text = base64.b64encode(buffer.getvalue()).decode(), html.escape(caption)
+    source, text = base64.b64encode(buffer.getvalue()).decode(), html.escape(plots.tame(caption))
     return (f"<figure style='margin:0;width:{SIDE + 16}px'><img src='data:image/png;base64,{source}' alt=\"{text}\" "
             f"style='width:{SIDE}px;height:{SIDE}px;image-rendering:pixelated'>"
             f"<figcaption style='font-size:10px;line-height:1.2'>{text}</figcaption></figure>")
@@ -187,4 +187,4 @@ def _draw(dots, symbol, scores):
 def _hover(score):
     lines = [f"{score.method}, {score.mixer}, {score.encoder}", f"{plots.accuracy(score)} %", score.protocol,
              *textwrap.wrap(score.source, 70), *textwrap.wrap(score.caveat, 70)]
-    return "<br>".join(html.escape(line) for line in lines if line)
+    return "<br>".join(html.escape(plots.tame(line)) for line in lines if line)

@@ -1,6 +1,7 @@
 """Self-contained HTML twins of explorers: one file that opens from disk, asks for nothing and runs no kernel."""
 
 import base64
+import hashlib
 import html
 import io
 import json
@@ -8,8 +9,11 @@ import json
 import numpy as np
 from PIL import Image
 
-# What the page may do: its own inline script and style and pictures inside it; no address, not even its own folder.
-POLICY = "default-src 'none'; script-src 'unsafe-inline'{more}; style-src 'unsafe-inline'; img-src data: blob:"
+# What the page may do: run the scripts that it was made with, known by their sha256, and show its own style and the
+# pictures inside it. Whatever else might get into it runs nothing, and no address is asked, not even its own folder.
+POLICY = ("default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; "
+          "form-action 'none'")
+EVALUATE = ("'unsafe-eval'",)
 STYLE = """body{font:15px/1.45 system-ui,sans-serif;margin:1.2em;color:#222;background:#fff}
 h1{font-size:1.3em;margin:0 0 .4em}select,input,button{font:inherit}figure{margin:0}
 img,canvas{image-rendering:pixelated}"""
@@ -28,12 +32,19 @@ def page(title, body, data, script, plotly=False):
     Returns:
         the document as text.
     """
-    library = f"<script>{_plotly()}</script>" if plotly else ""
-    name, policy = html.escape(title), POLICY.format(more=" 'unsafe-eval'" if plotly else "")
+    own = f"const DATA = {literal(data)};\n{script}"
+    scripts = [_plotly(), own] if plotly else [own]
+    name, policy = html.escape(title), POLICY.format(scripts=" ".join([*map(_hash, scripts), *EVALUATE * plotly]))
+    library = f"<script>{scripts[0]}</script>" if plotly else ""
     return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{name}</title>'
             f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
             f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style>{library}</head>'
-            f"<body><h1>{name}</h1>{body}<script>const DATA = {literal(data)};\n{script}</script></body></html>\n")
+            f"<body><h1>{name}</h1>{body}<script>{own}</script></body></html>\n")
+
+
+def _hash(script):
+    """How a page's policy names a script that may run."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
 def literal(data):
@@ -71,5 +82,6 @@ def png(pixels):
 
 
 def _plotly():
+    """plotly.js with the line ends that a browser hashes."""
     from plotly.offline import get_plotlyjs
-    return get_plotlyjs()
+    return get_plotlyjs().replace("\r\n", "\n").replace("\r", "\n")

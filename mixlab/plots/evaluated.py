@@ -1,7 +1,9 @@
 """Evaluations as they lie on disk: the records, what they measured, and which of them are seeds of one setting."""
 
+import io
 import json
 import warnings
+import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import numpy as np
 
 from mixlab import data, evaluate, runs
 from mixlab.errors import CheckpointError
-from mixlab.files import read_json
+from mixlab.files import sha256
 
 MONITOR_TEMPERATURE = 0.1  # of the kNN that a run records while it trains
 READ = ("method", "mixer", "encoder", "epochs", "seed", "batch_size", "dataset", "trained_on", "data_checksum", "knn",
@@ -90,12 +92,22 @@ class Evaluated:
         return {(f"kNN, k {rows[0]['k']}", "encoder"): result["knn_top1_untrained"]} if same and known and rows else {}
 
     def arrays(self):
-        """Features, labels and predictions on the test images, by name; {} where there are none."""
+        """Features, labels and predictions on the test images, by name; {} where there are none.
+
+        Raises:
+            CheckpointError: they are damaged.
+        """
         file = self.file.with_name(self.file.name.replace("linear_eval", "embeddings")).with_suffix(".npz")
         if not file.exists():
             return {}
-        with np.load(file, allow_pickle=False) as stored:
-            return dict(stored)
+        content, known = file.read_bytes(), self.record.get("embeddings_sha256")
+        try:
+            if known not in (None, sha256(content)):
+                raise ValueError("its sha256 is not the recorded one")
+            with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+                return dict(stored)
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise CheckpointError(f"{file}: damaged ({error}). Evaluate the run again.") from error
 
 
 def evaluated(runs_dir):
@@ -120,7 +132,7 @@ def evaluations_of(run):
 
 
 def _checked(file):
-    record = read_json(file)
+    record = runs.read_sealed(file)
     missing = [name for name in READ if name not in record] if record.get("status") == "ok" else []
     if missing:
         raise CheckpointError(f"{file}: is of another mixlab, without {', '.join(missing)}. Evaluate the run again.")

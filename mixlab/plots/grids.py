@@ -16,7 +16,7 @@ from mixlab.plots.style import png
 LIKE_A_GROUP = ("method", "dataset", "encoder", "epochs", "train_size", "val_fraction", "label_fraction")
 COLUMNS = ("cell", "method", "mixer", "alpha", "varied", "seed", "measure", "measured_on", "top1", "unmixed_top1",
            "seconds", "dataset", "encoder", "epochs", "train_images", "test_images", "data_checksum",
-           "queries_checksum", "protocol_hash", "trained_by", "device", "threads", "run")
+           "queries_checksum", "protocol_hash", "trained_by", "device", "threads", "versions", "run")
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def _made(params, cell, state):
              "train_images": record.get("train_images"), "test_images": record.get("test_images"),
              "data_checksum": checksums[0], "queries_checksum": checksums[1], "trained_by": record.get("trained_by"),
              "protocol_hash": runs.identity_hash(rules), "device": result.get("device"),
-             "threads": result.get("threads")}
+             "threads": result.get("threads"), "versions": runs.in_words(result.get("versions", {}))}
     return Made(cell, run, top1, result.get("seconds"), same, about)
 
 

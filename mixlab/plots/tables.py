@@ -7,6 +7,7 @@ from dataclasses import asdict, fields
 
 from mixlab.plots.evaluated import measures, rules_of
 from mixlab.plots.published import SELECTIONS, Score, grouped
+from mixlab.plots.seen import tame
 
 PAPER_HEAD = ("Method", "Mixer", "Epochs", "Batch", "Top-1 (%)", "Source", "Note")
 FORMS = ("markdown", "latex", "csv")
@@ -38,8 +39,8 @@ def _percent(share):
 
 def html_table(head, rows):
     """A table of plain values as HTML; every text is escaped, and wide tables scroll."""
-    cells = [f"<th>{html.escape(str(text))}</th>" for text in head]
-    body = ["".join(f"<td>{html.escape(str(value))}</td>" for value in row) for row in rows]
+    cells = [f"<th>{html.escape(tame(text))}</th>" for text in head]
+    body = ["".join(f"<td>{html.escape(tame(value))}</td>" for value in row) for row in rows]
     lines = "".join(f"<tr>{row}</tr>" for row in body)
     return f'<div style="overflow-x:auto"><table><tr>{"".join(cells)}</tr>{lines}</table></div>'
 
@@ -73,7 +74,7 @@ def grouped_table(scores, height="32em"):
     head = ("method", "mixer", "epochs", "batch", "top-1 in %", "source", "caveat")
     lines = ["".join(f"<th style='text-align:left'>{text}</th>" for text in head)]
     for (dataset, encoder, protocol), group in grouped(scores).items():
-        title = html.escape(f"{dataset}, {encoder}: {protocol}")
+        title = html.escape(tame(f"{dataset}, {encoder}: {protocol}"))
         lines.append(f"<th colspan='{len(head)}' style='text-align:left;padding-top:1em'>{title}</th>")
         lines += [_line(score) for score in group]
     rows = "".join(f"<tr>{line}</tr>" for line in lines)
@@ -87,7 +88,7 @@ def _line(score):
              score.source, score.caveat)
     weight = "font-weight:bold;" if score.is_ours else ""
     widths = ["white-space:nowrap"] * 5 + ["min-width:14em", "min-width:24em"]
-    return "".join(f"<td style='{weight}text-align:left;{width}'>{html.escape(text)}</td>"
+    return "".join(f"<td style='{weight}text-align:left;{width}'>{html.escape(tame(text))}</td>"
                    for text, width in zip(cells, widths, strict=True))
 
 
@@ -155,7 +156,7 @@ def _markdown(groups):
 
 def _plain(text):
     """Text that Markdown shows as it is."""
-    return "".join("\\" + letter if letter in "\\|*_`~$<>[]" else letter for letter in text)
+    return "".join("\\" + letter if letter in "\\|*_`~$<>[]&" else letter for letter in tame(text))
 
 
 LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",

@@ -1,6 +1,7 @@
 """Pictures of one or several runs: curves, and the result as a table."""
 
 import html
+import re
 
 import matplotlib.pyplot as plt
 from matplotlib.colors import to_rgb
@@ -43,14 +44,14 @@ def summary(run):
 
     result, values = run.result(), run.params()
     asked = f"{result['knn_split']} images, k = {result['knn_k']}"
-    rows = [("run", run.name), ("where", f"`{run.path}`"), ("status", result["status"]),
+    rows = [("run", run.name), ("where", run.path), ("status", result["status"]),
             ("method, mixer", f"{values['method']}, {values['mixer']}"),
             ("data", f"{values['dataset']}, {result['train_images']:,} training images, seed {values['seed']}"),
             (f"kNN top-1 ({asked})", _percent(result["knn_top1"])),
             ("the same, untrained", _percent(result["knn_top1_untrained"])),
             ("time", f"{result['seconds']:.0f} s in training steps on {result['device']}, {result['threads']} threads"),
             ("made by", ", ".join(f"{k} {v}" for k, v in result["versions"].items()))]
-    return Markdown("\n".join(["| | |", "|---|---|", *[f"| {a} | {_text(b)} |" for a, b in rows]]))
+    return Markdown("\n".join(["| | |", "|---|---|", *[f"| {_text(a)} | {_text(b)} |" for a, b in rows]]))
 
 
 def _percent(share):
@@ -58,5 +59,6 @@ def _percent(share):
 
 
 def _text(value):
-    """Text that Markdown shows as it is."""
-    return html.escape(str(value), quote=False).replace("|", r"\|")
+    """Text that Markdown shows as it is, in one line."""
+    text = html.escape("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value)), quote=False)
+    return re.sub(r"[\\|*`$\[\]]", lambda found: f"&#{ord(found.group())};", text)

@@ -11,7 +11,7 @@ from mixlab.data import Images
 from mixlab.errors import CheckpointError, DataError, ParamError, nearest, problem
 from mixlab.evaluate import LAYERS, Features, features, knn_predict
 from mixlab.evaluate.evaluation import CONTROL
-from mixlab.files import read_json, sha256
+from mixlab.files import sha256
 
 KNN_K, KNN_TEMPERATURE = 200, 0.1  # as an evaluation's first kNN
 
@@ -129,7 +129,7 @@ def stored_evaluation(run, images):
     Its kNN predictions are among them where they were made from the encoder's features.
     """
     try:
-        record = read_json(run.path / "linear_eval.json")
+        record = runs.read_sealed(run.path / "linear_eval.json")
         content = (run.path / "embeddings.npz").read_bytes()
     except (FileNotFoundError, CheckpointError):
         return {}

@@ -34,11 +34,11 @@ def _take(file, run, deadline):
         try:
             return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            time.sleep(0.1)  # an owner from just now has by then written who it is
             if time.monotonic() > deadline:
                 file.seek(0)
                 raise RunBusyError(f"{run.path}: is being written by another process ({file.read() or 'unknown'}). "
                                    "Wait for it, stop it, or change a parameter.") from None
-            time.sleep(0.1)
 
 
 @contextlib.contextmanager

@@ -25,6 +25,11 @@ def versions():
     return {"mixlab": code_version(), "python": platform.python_version()} | {n: version(n) for n in names}
 
 
+def in_words(versions):
+    """``torch=2.11.0 numpy=2.0.0`` of what ``versions`` gave, without mixlab's own: tables have a column for that."""
+    return " ".join(f"{name}={version}" for name, version in versions.items() if name != "mixlab")
+
+
 def device_name(device):
     """The device in words, e.g. ``cuda (NVIDIA H200)``."""
     if device.type == "cuda":

@@ -5,19 +5,28 @@ import json
 import math
 from dataclasses import dataclass
 from functools import partial
-from types import SimpleNamespace
 
 import numpy as np
 import torch
 
-from mixlab import checkpoint, data, runs, snapshots
-from mixlab.errors import CheckpointError, DataError, ParamError
+from mixlab import checkpoint, runs, snapshots
+from mixlab.errors import CheckpointError, DataError
 from mixlab.evaluate import stored_files
 from mixlab.files import read_json, safe_name, sha256
-from mixlab.params import identity, load_splits
+from mixlab.verify.stored import (
+    UNFINISHED,
+    MissingError,
+    NotCheckedError,
+    finished_result,
+    known_name,
+    need,
+    splits_at_hand,
+    stored_result,
+    stored_values,
+    who,
+)
 
 OK, DAMAGED, MISSING, NOT_CHECKED = "ok", "DAMAGED", "missing", "not checked"
-UNFINISHED = "the run is not finished"
 
 
 @dataclass(frozen=True)
@@ -41,14 +50,6 @@ class Check:
     def __str__(self):
         line = f"{self.name:<20} {self.state}{': ' * bool(self.text)}{self.text}"
         return "".join(letter if letter.isprintable() else "?" for letter in line)  # names may hold control characters
-
-
-class NotCheckedError(Exception):
-    """Says why something is not checked."""
-
-
-class MissingError(Exception):
-    """Says that a file which the run must have is not there."""
 
 
 def verify(run):
@@ -87,71 +88,14 @@ def checked(name, look, run):
         return Check(name, DAMAGED, f"is not what mixlab wrote ({type(error).__name__}: {error})")
 
 
-# What the checks start from
-
-def stored_values(run):
-    """The parameters; where they cannot be read, that is said once, of ``params.json``."""
-    try:
-        return run.params()
-    except (CheckpointError, OSError) as error:
-        raise NotCheckedError("params.json cannot be read") from error
-
-
-def stored_result(run):
-    try:
-        return run.result()
-    except (CheckpointError, OSError) as error:
-        raise NotCheckedError("result.json cannot be read") from error
-
-
-def finished_result(run):
-    found = stored_result(run)
-    if found.get("status") != "ok":
-        raise NotCheckedError(UNFINISHED)
-    return found
-
-
-def splits_at_hand(run):
-    """The images that the run names. They are read where they lie, and never downloaded."""
-    values = stored_values(run)
-    place = values["dataset"] if values["dataset"].startswith("folder:") else values["data_dir"]
-    try:
-        here = data.at_hand(values["dataset"], None if values["data_dir"] == "auto" else values["data_dir"])
-        if not here:
-            raise NotCheckedError(f"{values['dataset']} is not here ({place})")
-        return load_splits(values)
-    except ParamError as error:
-        raise NotCheckedError(str(error)) from error
-
-
-def who(run):
-    """The identity that the stored parameters make with the checksums of the result, or else of the images at hand."""
-    values, known = stored_values(run), stored_result(run)
-    if "data_checksum" not in known:
-        return identity(values, splits_at_hand(run))
-    train, queries = (SimpleNamespace(checksum=known[name]) for name in ("data_checksum", "queries_checksum"))
-    return identity(values, SimpleNamespace(train=train, queries=queries))
-
-
-def is_name_of(name, run):
-    """Whether the run has this name, or is another of this name (``-2``, ``-3``, ...) made by ``fresh: true``."""
-    rest = run.path.resolve().name.removeprefix(name)
-    return rest == "" or (rest[0] == "-" and rest[1:].isdecimal() and run.path.resolve().name.startswith(name))
-
-
-def need(holds, text):
-    if not holds:
-        raise CheckpointError(text)
-
-
 # The files
 
 def parameters(run):
     if not (run.path / "params.json").exists():
         raise MissingError("who the run is cannot be known")
     run.params()
-    name = runs.run_name(who(run))
-    need(is_name_of(name, run), f"what they say is the run {name}, not this one")
+    name, is_own = known_name(run)
+    need(is_own, f"what they say is the run {name}, not this one")
     return f"their hash with the checksums of the data is {name[-8:]}"
 
 
@@ -191,6 +135,8 @@ def trained_state(run):
     file, done = run.path / "checkpoint.pt", stored_result(run).get("status") == "ok"
     if not file.exists():
         raise MissingError("the run could not be continued") if done else NotCheckedError("there is none yet")
+    if not known_name(run)[1]:
+        raise NotCheckedError("params.json is not of this run")
     state, note = checkpoint.load(file, who(run))
     need(not note, note)
     wrong = [name for name, tensor in state["method"].items() if not finite(tensor)]
@@ -217,12 +163,14 @@ def kept_features(run):
     found, values, known = snapshots.read(run), stored_values(run), stored_result(run)
     if found is None and not values.get("snapshot_every"):
         raise NotCheckedError("the run keeps none")
-    last = max([row["epoch"] for row in run.history()], default=-1)
     every, end = values["snapshot_every"], values["epochs"]
+    last = end if known.get("status") == "ok" else max([row["epoch"] for row in run.history()], default=-1)
     due = {epoch for epoch in range(last + 1) if every and (epoch % every == 0 or epoch == end)}
     lost = sorted(due - set(found.epochs if found else ()))
     if lost:
         raise MissingError(f"of epochs {', '.join(map(str, lost))}")
+    if found is None:
+        raise NotCheckedError("there is none yet")
     need(bool(np.isfinite(found.features).all()), "features must be finite")
     need(known.get("queries_checksum") in (None, found.checksum), "are of other images than the run's queries")
     return f"{len(found.epochs)} epochs of {len(found.index):,} images"

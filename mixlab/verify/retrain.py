@@ -10,7 +10,8 @@ from mixlab import checkpoint, parallel, runs
 from mixlab.errors import CheckpointError, ParamError
 from mixlab.params import identity, name_start
 from mixlab.train import Trainer
-from mixlab.verify.checks import NotCheckedError, checked, splits_at_hand, stored_result, stored_values, who
+from mixlab.verify.checks import checked
+from mixlab.verify.stored import NotCheckedError, splits_at_hand, stored_result, stored_values, who
 
 TIMES = ("seconds", "views_per_second")
 MACHINE = ("device", "devices", "threads")

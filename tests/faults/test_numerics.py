@@ -7,6 +7,7 @@ import dataclasses
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from forks import OWN, record, the_run, values, write_yaml
@@ -96,11 +97,9 @@ def test_row_28_pixels_that_are_not_finite_are_named_by_their_image(value):
 @pytest.mark.parametrize("method", METHODS)
 def test_row_28_images_without_contrast_give_finite_losses_and_gradients(method):
     """All zero, and one and the same constant."""
-    chosen = {"method": method, "batch_size": 4, "epochs": 1, "batchnorm": "plain", **OWN.get(method, {})}
-    if "batchnorm" not in METHODS[method].__init__.__kwdefaults__:
-        chosen.pop("batchnorm")
-    resolved = Pretrain.check(**chosen).resolved() | {"queue_size": 8}
-    built = build_method(resolved | {"queue_size": 8 if "queue_size" in resolved else None}, 2)
+    own = METHODS[method].__init__.__kwdefaults__ or {}
+    chosen = OWN.get(method, {}) | {k: v for k, v in {"batchnorm": "plain", "queue_size": 8}.items() if k in own}
+    built = build_method(Pretrain.check(method=method, batch_size=4, epochs=1, **chosen).resolved(), 2)
     for level in (0.0, 2.5):
         views = tuple(torch.full((4, 3, 16, 16), level) for _ in built.views)
         out = built(Batch(views, torch.tensor([0, 1, 0, 1]), torch.arange(4), Key(0, "step", 1, 0), 1, 0.0))
@@ -210,9 +209,11 @@ def test_row_35_alpha_at_its_edges(name):
             MIXERS[name](alpha=alpha)
     images = torch.rand(400, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     coin = MIXERS[name](alpha=1e-8).draw(images, images, Key(1, "mixer")).lam
-    assert ((coin == 0) | (coin == 1)).all() and abs(coin.mean() - 0.5) < 0.1
     half = MIXERS[name](alpha=1e6).draw(images, images, Key(1, "mixer")).lam
-    assert (half.mean() - 0.5).abs() < 0.1 and half.std() < 0.2
+    assert abs((coin == 1).float().mean() - 0.5) < 0.1, "the other half is of the second image"
+    assert ((half > 0.3) & (half < 1)).all()
+    if not MIXERS[name].has_region and name != "pick":  # boxes are cut off at the edge, and lam is what is left
+        assert ((coin == 0) | (coin == 1)).all() and (half - 0.5).abs().max() < 0.01
 
 
 def test_row_36_collapsed_features_have_finite_indicators_that_say_so(tmp_path):
@@ -239,7 +240,7 @@ def test_row_36_an_absurd_learning_rate_ends_by_name_or_finite(images, tmp_path)
     ([0, 1, 3], 2, "3"), ([0, -1, 5], 1, "-1"), ([-100, -100], 0, "-100"), ([0.0, 1.5, 2.0], 1, "1.5"),
     ([0.0, 1.0], 0, "0.0"), ([float("nan"), 0.0], 0, "nan"), ([True, False], 0, "True"), (["cat"], 0, "cat")])
 def test_row_37_wrong_labels_are_named_by_index_and_value(labels, first, value):
-    for given_as in [labels] + ([] if labels == ["cat"] else [torch.tensor(labels)]):
+    for given_as in [labels, np.array(labels)] + ([] if labels == ["cat"] else [torch.tensor(labels)]):
         with pytest.raises(DataError, match=rf"labels\[{first}\]: an integer in 0\.\.2; got '?{value}"):
             data.check_labels(given_as, 3)
     if labels != ["cat"]:
@@ -267,14 +268,14 @@ def test_row_39_a_full_device_is_named_and_the_batch_never_made_smaller(images, 
 
     with monkeypatch.context() as patch:
         before_step(patch, 5, full)
-        assert main([write_yaml(tmp_path / "tiny.yaml", values(images, tmp_path / "runs"))]) == 2
+        assert main([write_yaml(tmp_path / "tiny.yaml", values(images, tmp_path / "runs", epochs=2))]) == 2
     message = capsys.readouterr().err
     assert "batch_size: as many images of 16 x 16" in message and "got 8 (int). Try batch_size 4" in message
     assert "another run" in message and "(epoch 2, step 1)" in message and "Traceback" not in message
     run = the_run(tmp_path / "runs")
     assert run.state() == "failed" and run.params()["batch_size"] == 8
-    again = train(tiny(images, tmp_path / "runs"), log=quiet)
-    assert again == run and record(again) == record(train(tiny(images, tmp_path / "whole"), log=quiet))
+    again = train(tiny(images, tmp_path / "runs", epochs=2), log=quiet)
+    assert again == run and record(again) == record(train(tiny(images, tmp_path / "whole", epochs=2), log=quiet))
 
 
 def test_row_40_a_device_that_is_not_there_is_refused_and_auto_takes_the_cpu(images, tmp_path, monkeypatch):

@@ -75,7 +75,7 @@ def full_from(forks, images, folder, number, expected, tally):
     return True
 
 
-@pytest.mark.parametrize("number", [1, 2, 4, 6, 10], ids=["params", "first row", "checkpoint", "last row", "result"])
+@pytest.mark.parametrize("number", [1, 4, 11], ids=["params", "checkpoint", "result"])
 def test_row_05_a_full_disk_loses_nothing(forks, images, undisturbed, tmp_path, tally, number):
     assert full_from(forks, images, tmp_path, number, undisturbed, tally)
 
@@ -126,13 +126,13 @@ def unfinished(run):
     return run
 
 
-@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
+@pytest.mark.parametrize("share", [0.0, 1e-6, 0.5, 0.999])
 def test_row_07_a_truncated_checkpoint_is_named_or_the_one_before_used(finished, copied, images, share):
     """Without a readable header the one before it is used, saying so; with one the damage is named."""
     file = unfinished(copied).path / "checkpoint.pt"
-    os.truncate(file, int(share * 0.01 * file.stat().st_size) if share == 0.001 else int(share * file.stat().st_size))
+    os.truncate(file, int(share * file.stat().st_size))
     start, lines = tiny(images, copied.path.parent, epochs=2), []
-    if share < 0.5 and not file.read_bytes().count(b"\n"):
+    if share < 0.5:  # the header is a line of some thousand bytes
         again = train(start, log=lines.append)
         assert "at epoch" in lines[0] and "checkpoint.pt.previous" in lines[0]
         assert record(again) == record(finished)
