@@ -85,11 +85,12 @@ def records(runs_dir):
         encoder, seen[run.name] = load(run, device), 0
         before = {k: v.clone() for k, v in encoder.state_dict().items()}
 
-        def count(module, inputs):
-            seen[run.name] += len(inputs[0])
-            assert not module.training and all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
+        def counted(images, forward=encoder.forward):
+            seen[run.name] += len(images)
+            assert not encoder.training and all(torch.equal(v, before[k]) for k, v in encoder.state_dict().items())
+            return forward(images)
 
-        encoder.register_forward_pre_hook(count)
+        encoder.forward = counted
         return encoder
 
     patch = pytest.MonkeyPatch()

