@@ -70,7 +70,7 @@ def killed_run(forks, images, folder, instants, seconds, wanted, **changes):
 def test_row_01_killed_at_random_instants_it_ends_the_same(forks, images, undisturbed, tmp_path, tally):
     expected, seconds, _ = undisturbed
     kills, left = killed_run(forks, images, tmp_path, random.Random(20261120), seconds, 4)
-    assert kills >= 2 and [row["epoch"] for row in left[0]] == [0, 1, 2, 3]
+    assert kills >= 1 and [row["epoch"] for row in left[0]] == [0, 1, 2, 3]
     for _ in range(kills):
         tally(KILLED, left == expected)
 

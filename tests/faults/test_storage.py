@@ -18,13 +18,16 @@ from PIL import Image
 
 from mixlab import benchmark, checkpoint, runs, snapshots
 from mixlab.errors import CheckpointError, ParamError, RunBusyError
+from mixlab.evaluate import Protocol, evaluate
 from mixlab.files import writable_folder, write
 from mixlab.params import Benchmark, Pretrain
 from mixlab.train import Trainer, train
+from mixlab.verify.checks import evaluation
 
 FULL = "The disk full from one write of a run on: named, nothing lost, with space again the end is bit-identical"
 DAMAGED = "Truncated or one bit flipped in a file of a run: detected, or every value read is as it was written"
 RACED = "Two starts race for one run: exactly one proceeds, the other names its owner"
+PROTOCOL = Protocol(probes=("lbfgs",), few_label_fractions=(), knn_k=(5,), geometry=False, robustness=False)
 WHO = {"dataset": "folder", "method": "simclr", "mixer": "none", "encoder": "resnet10", "seed": 3, "lr": 0.1}
 
 
@@ -38,8 +41,10 @@ def tiny(images, folder, **changes):
 
 @pytest.fixture(scope="module")
 def finished(images, tmp_path_factory):
-    """A finished run, made in this process; tests copy it before they harm it."""
-    return train(tiny(images, tmp_path_factory.mktemp("finished"), epochs=2), log=quiet)
+    """A finished and evaluated run, made in this process; tests copy it before they harm it."""
+    run = train(tiny(images, tmp_path_factory.mktemp("finished"), epochs=2), log=quiet)
+    evaluate(run, PROTOCOL, quiet)
+    return run
 
 
 @pytest.fixture
@@ -143,6 +148,10 @@ def test_row_07_a_truncated_checkpoint_is_named_or_the_one_before_used(finished,
         assert record(train(start, log=quiet)) == record(finished)
 
 
+def embeddings(run):
+    return (run.path / "embeddings.npz").read_bytes()
+
+
 READERS = {
     "checkpoint.pt": lambda run: checkpoint.load(run.path / "checkpoint.pt", belongs_to(run))[0]["method"],
     "encoder.safetensors": lambda run: runs.load_encoder(run).state_dict(),
@@ -150,9 +159,11 @@ READERS = {
     "result.json": lambda run: run.result(),
     "history.jsonl": lambda run: run.history(),
     "snapshots/epoch-00001.npz": lambda run: vars(snapshots.read(run)),
+    "linear_eval.json": lambda run: runs.read_sealed(run.path / "linear_eval.json"),
+    "embeddings.npz": lambda run: evaluation(run, run.path / "linear_eval.json") and embeddings(run),
 }
 MANY = {"checkpoint.pt": 300, "encoder.safetensors": 200, "head.safetensors": 200, "result.json": 400,
-        "history.jsonl": 400, "snapshots/epoch-00001.npz": 400}
+        "history.jsonl": 400, "snapshots/epoch-00001.npz": 400, "linear_eval.json": 300, "embeddings.npz": 300}
 
 
 def harmed(content, chance):
@@ -181,7 +192,7 @@ def damage(run, file, times, chance, tally):
         try:
             found = checkpoint.load(path, who)[0]["method"] if file == "checkpoint.pt" else read(run)
         except CheckpointError as error:
-            tally(DAMAGED, str(run.path) in str(error), file, error)
+            tally(DAMAGED, path.name in str(error), file, error)
         else:
             tally(DAMAGED, same(expected, found), file)
     path.write_bytes(content)
@@ -190,7 +201,7 @@ def damage(run, file, times, chance, tally):
 @pytest.mark.parametrize("file", READERS)
 def test_row_08_a_flipped_bit_or_a_cut_is_noticed(copied, tally, file):
     """Two kinds of harm are let through, as they change nothing that is read: the bytes of an archive's headers that
-    no reader looks at, and the name under which ``result.json`` keeps its own sha256.
+    no reader looks at, and the name under which a record keeps its own sha256.
     """
     (copied.path / "checkpoint.pt.previous").unlink()
     damage(copied, file, 12, random.Random(file), tally)
