@@ -341,7 +341,7 @@ def test_a_polite_end_takes_the_children_along(tmp_path, stand_in, number, monke
 
 
 def test_the_cluster_path_on_submitits_local_executor(tmp_path, stand_in):
-    pytest.importorskip("submitit", reason="needs submitit: pip install 'mixlab[cluster]'")
+    pytest.importorskip("submitit", reason="needs submitit: pip install -e '.[cluster]'")
     params = ablation(tmp_path, place="submitit", job={"timeout_min": 5}, axes={"mixer": ["mixup"]})
     assert grid.run(params, lambda line: None).finished == (params.cells[0].name,)
     assert stages(stand_in()) == both(params) and list((tmp_path / "grid" / "jobs").iterdir())
@@ -349,7 +349,7 @@ def test_the_cluster_path_on_submitits_local_executor(tmp_path, stand_in):
 
 
 def test_slurm_is_refused_where_there_is_none(tmp_path, stand_in, monkeypatch):
-    pytest.importorskip("submitit", reason="needs submitit: pip install 'mixlab[cluster]'")
+    pytest.importorskip("submitit", reason="needs submitit: pip install -e '.[cluster]'")
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ParamError, match="place: local, because this machine has no Slurm"):
         grid.run(ablation(tmp_path, place="slurm"), lambda line: None)
@@ -358,7 +358,7 @@ def test_slurm_is_refused_where_there_is_none(tmp_path, stand_in, monkeypatch):
 
 @pytest.mark.slow
 def test_a_job_that_fails_is_listed_with_its_last_words(tmp_path, stand_in, monkeypatch):
-    pytest.importorskip("submitit", reason="needs submitit: pip install 'mixlab[cluster]'")
+    pytest.importorskip("submitit", reason="needs submitit: pip install -e '.[cluster]'")
     monkeypatch.setenv("FAKE_FAILS", "mixsupcon-mixup")
     params = ablation(tmp_path, place="submitit")
     outcome = grid.run(params, lambda line: None)

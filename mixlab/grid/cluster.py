@@ -68,7 +68,7 @@ def _executor(place, options, slurm):
         import submitit
     except ModuleNotFoundError as error:
         raise ParamError(problem("place", "local, because submitit is not installed", "slurm" if slurm else "submitit",
-                                 "Install it: pip install 'mixlab[cluster]'")) from error
+                                 "Install it: pip install -e '.[cluster]'")) from error
     try:
         executor = submitit.AutoExecutor(folder=place.folder / "jobs", cluster="slurm" if slurm else "local")
     except RuntimeError as error:
