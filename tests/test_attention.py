@@ -1,6 +1,7 @@
 """Attention maps against their formulas, localisation scores against constructed cases, boxes, and what is stored."""
 
 import copy
+import json
 
 import numpy as np
 import pytest
@@ -584,6 +585,18 @@ def test_runs_of_other_images_are_refused(pair, tmp_path):
         Viewer([pair[0], other])
     with pytest.raises(ParamError, match="^runs: at least one"):
         Viewer([])
+
+
+def test_changed_images_are_refused(tmp_path):
+    dataset = folder_of_pictures(tmp_path / "pictures")
+    run = finished_run(tmp_path / "runs", dataset)
+    test = data.load(dataset, split="test", image_size=SIZE)
+    result = run.result() | {"knn_split": "test", "queries_checksum": test.checksum}
+    (run.path / "result.json").write_text(json.dumps(result))
+    assert len(Viewer([run], log=quiet).images) == len(test)
+    Image.new("RGB", (SIZE, SIZE)).save(tmp_path / "pictures" / "test" / "eel" / "0.png")
+    with pytest.raises(DataError, match="^queries_checksum: .*test images"):
+        Viewer([run], log=quiet)
 
 
 def test_titles_tell_runs_apart(pair):

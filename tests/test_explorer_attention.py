@@ -1,7 +1,6 @@
 """The attention explorer without a browser: what its widgets do when told to, pictures of one's own, and its page."""
 
 import base64
-import html
 import io
 import json
 import re
@@ -13,7 +12,7 @@ from attention_runs import CLASSES, SIZE, finished_run, folder_of_pictures
 from PIL import Image
 
 from mixlab.attention import Viewer, activation_maps, normalise
-from mixlab.errors import DataError
+from mixlab.errors import DataError, ParamError
 from mixlab.explorers import attention, attention_page, write_attention_page
 from mixlab.explorers.attention import MAPS, spread
 from mixlab.explorers.attention_lab import MOST, Desk
@@ -139,10 +138,15 @@ def test_a_class_is_asked_for(desk):
 def test_images_are_compared_with_the_picked_one(desk):
     desk.map.value = "similarity"
     assert desk.grid.scene["picked"] == 0 and desk.grid.scene["tiles"][0][0]["words"] == "cosine 1.00"
-    desk.grid.picked = 2
+    first, _, third = desk.picker.chosen
+    desk.grid.picked = third
     assert desk.grid.scene["picked"] == 2 and desk.grid.scene["tiles"][2][1]["words"] == "cosine 1.00"
-    desk.picker.chosen = [4]
-    assert desk.grid.scene["picked"] == 0  # the picked row is gone
+    assert desk.grid.scene["positions"] == desk.picker.chosen  # what the page sends back of a row
+    desk.picker.chosen = [one for one in desk.picker.chosen if one != first]
+    assert desk.grid.scene["picked"] == 1, "another image took the place of the picked one"
+    assert [row[0]["words"] == "cosine 1.00" for row in desk.grid.scene["tiles"]] == [False, True]
+    desk.picker.chosen = [first]
+    assert desk.grid.scene["picked"] == 0  # the picked image is not shown
 
 
 def test_images_are_chosen(desk):
@@ -183,15 +187,13 @@ def test_without_labels_no_class_is_offered(unlabelled):
     desk = Desk(Viewer([unlabelled], log=quiet), Visualize())
     assert "class" not in [value for _, value in desk.map.options] and len(desk.map.options) == len(MAPS) - 1
     assert desk.grid.scene["rows"][0]["name"] == "image 1"
+    with pytest.raises(ParamError, match="^attention_method: activation or similarity, .*no labels"):
+        attention(Visualize(attention_method="class", interactive=True), [unlabelled])
 
 
-def test_widgets_for_a_person_and_a_still_picture_without(pair):
-    params = Visualize(attention_images=2, attention_method="similarity", interactive=False)
-    text = attention(params, pair, quiet).data
-    assert html.escape(CLASSES[0]) in text and "<b>cat" not in text and text.count("<img") == 2 * (1 + 2 * 2)
-    assert "http" not in text and "<script" not in text
-    widget = attention(Visualize(interactive=True), pair, quiet)
-    assert len(widget.children) == 3
+def test_widgets_for_a_person_and_nothing_without(pair):
+    assert attention(Visualize(interactive=False), pair) is None
+    assert len(attention(Visualize(interactive=True), pair).children) == 3
 
 
 def test_spread_rows_are_different():

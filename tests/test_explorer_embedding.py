@@ -219,6 +219,18 @@ def test_colours_part_the_points(tmp_path, images, title):
     assert sum(len(t.x) for t in explorer.panes.figure.data) == len(cloud)
 
 
+def test_what_the_legend_hides_stays_hidden_while_it_goes_by_its_name(pair):
+    explorer = explorers.embedding(LIVE, pair)
+    for pane in (0, 1):
+        explorer.panes.trace(pane, 3).visible = "legendonly"  # as the legend of the page does, by group
+    explorer.only.value = True
+    assert [explorer.panes.trace(pane, 3).visible for pane in (0, 1)] == ["legendonly"] * 2
+    assert explorer.panes.trace(0, 2).visible is True
+    explorer.colour.value = "right or wrong"
+    explorer.colour.value = "label"
+    assert explorer.panes.trace(0, 3).visible is True, "another colouring starts afresh"
+
+
 def test_purity_bands():
     assert colouring._band([0, 0.19, 0.2, 0.6, 3 / 5, 0.99, 1]).tolist() == [0, 0, 1, 3, 3, 4, 4]
 
@@ -246,7 +258,7 @@ def test_the_slider_moves_the_dots_and_nothing_else(pair):
         assert {k: v for k, v in a.items() if k not in "xy"} == {k: v for k, v in b.items() if k not in "xy"}
     x = np.concatenate([explorer.panes.trace(1, s).x for s in range(explorer.panes.slots)])
     assert np.array_equal(np.sort(x), np.sort(pair[1].maps[0][:, 0]))
-    assert "epoch 0" in explorer.epoch.value and "of epoch 20" in explorer.epoch.value
+    assert "epoch 0" in explorer.epoch.value and "quality of epoch 20" in explorer.epoch.value
     assert explorer.play.value == 2  # where Play stands when it is linked; the browser moves both
 
 
@@ -383,6 +395,31 @@ def test_what_is_refused(tmp_path, pair):
         explorers.embedding(HEADLESS, [])
     with pytest.raises(ParamError, match="on the same images"):
         Linked([pair[0], dataclasses.replace(pair[1], checksum="other")])
+
+
+def test_validation_images_of_two_seeds_are_never_linked(pair):
+    """Both have the checksum of the training set they were taken from, and number their own images from 0."""
+    one, other = (dataclasses.replace(cloud, split="val") for cloud in pair)
+    assert len(Linked([one, other]).clouds) == 2, "the same images"
+    shared, _, there = np.intersect1d(one.index, other.index, return_indices=True)
+    assert len(shared) > 100
+    pixels, labels = other.pixels.copy(), other.labels.copy()
+    pixels[there[0]] = 255 - pixels[there[0]]
+    labels[there[-1]] = (labels[there[-1]] + 1) % 10
+    for changed in ({"pixels": pixels}, {"labels": labels}, {"labels": None}, {"split": "test"}):
+        strange = dataclasses.replace(other, **changed)
+        with pytest.raises(ParamError, match="clouds: runs looked at on the same images; .*epochs last"):
+            explorers.embedding(LIVE, [one, strange])
+        with pytest.raises(ParamError, match="clouds: runs looked at on the same images"):
+            explorers.embedding_page([one, strange], "t")
+
+
+def test_how_far_to_believe_a_map_says_how_much_of_it_was_measured(pair):
+    part = dataclasses.replace(pair[0], quality=pair[0].quality | {"points": 100})
+    shown = explorers.embedding(LIVE, [pair[0], part]).panes.figure.layout
+    assert "kept 41 %" in shown.xaxis.title.text and "measured" not in shown.xaxis.title.text
+    assert "(measured on 100 points)" in shown.xaxis2.title.text
+    assert "(measured on 100 points)" in page_data(explorers.embedding_page([part], "t"))["clouds"][0]["verdict"]
 
 
 def test_headless_there_are_no_widgets(pair):

@@ -1,5 +1,6 @@
 """The cells of the visualize notebook: which runs become which maps, what is said, and which page lies where."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -46,6 +47,26 @@ def test_a_run_without_projector_stands_beside_another_map_of_itself(tmp_path):
     assert visualize._pair(Visualize(), [control], [first, pair[1], first], print) == [first, pair[1]]
 
 
+def test_runs_that_held_out_images_stand_side_by_side_on_test_images(tmp_path, monkeypatch):
+    """Snapshots of such a run show its own validation images; beside another run both show test images."""
+    whole, held = cloud(run(tmp_path, "whole")), replace(cloud(run(tmp_path, "held")), split="val", epochs=(0, 1))
+    asked, said = [], []
+
+    def again(run, *, layer, kind, epochs, points, **_):
+        asked.append((run.name, layer, kind, epochs, points))
+        return cloud(run)
+    monkeypatch.setattr(visualize.projection, "cloud", again)
+    params = Visualize(points=5000)
+    assert visualize._pair(params, [whole.run] * 2, [whole, whole], said.append) == [whole, whole] and not asked
+    pair = visualize._pair(params, [whole.run, held.run], [whole, held], said.append)
+    assert asked == [("held", "encoder", "pca", "last", 60)] and pair[0] is whole and pair[1].split == "test"
+    assert "test images" in said[0] and "held" in said[0] and "whole" not in said[0]
+    other = replace(held, run=run(tmp_path, "other"), pixels=held.pixels + 1)
+    assert {c.split for c in visualize._pair(params, [held.run, other.run], [held, other], said.append)} == {"test"}
+    alone = visualize._pair(params, [held.run], [held], said.append)
+    assert [c.split for c in alone] == ["test", "test"], "its projection layer has no snapshots"
+
+
 def test_numbers_of_a_map_are_told_and_escaped(tmp_path):
     table = visualize.quality_table([cloud(run(tmp_path, "<s>a"))])
     assert "&lt;s&gt;a" in table and "<i>" not in table and " % of 10" in table and "60" in table
@@ -56,6 +77,17 @@ def test_localisation_says_why_there_is_none(tmp_path):
     visualize.localisation(Visualize(), [run(tmp_path, "a")], said.append)
     visualize.localisation(Visualize(mosaics=0), [run(tmp_path, "b")], said.append)
     assert said == ["Not scored: without labels there is no class to ask for.", "Not scored: mosaics is 0."]
+
+
+@pytest.mark.parametrize("boxes, drawn", [([], ["mosaics"]), ([{"layer": 4}], ["mosaics", "boxes"])])
+def test_scores_on_boxes_are_shown_where_there_are_any(tmp_path, monkeypatch, boxes, drawn):
+    one, found = run(tmp_path, "a"), []
+    write_json(one.path / "result.json", {"status": "ok", "knn_top1": 0.5})
+    monkeypatch.setattr(visualize.attention, "localisation", lambda run, **_: {"mosaics": [{}], "boxes": boxes})
+    monkeypatch.setattr(visualize, "localisation_figure",
+                        lambda runs, records, *, layer, rows="mosaics": found.append(rows))
+    visualize.localisation(Visualize(device="cpu"), [one])
+    assert found == drawn
 
 
 def test_copies_are_named_after_the_run(tmp_path):

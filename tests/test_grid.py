@@ -133,6 +133,8 @@ def test_all_mistakes_at_once(tmp_path):
     ({"axes": {"seed": [1]}}, "List them under seeds"), ({"base": {"mixer": "mixup"}}, "in base too"),
     ({"axes": {"n_mix": list(range(1, 17)), "alpha": [i / 1000 for i in range(1, 400)]}}, "at most 5000"),
     ({"exclude": [{"mixer": "mixup"}, {"mixer": "cutmix"}]}, "at least one possible"),
+    ({"base": TINY | {"devices": 2}}, "devices: auto or 1, because place is local"),
+    ({"also": [TINY | {"mixer": "mixup", "devices": 2}], "place": "submitit"}, "because place is submitit"),
     ({"axes": 3}, "axes: names with values")])
 def test_a_mistake_is_named(tmp_path, values, message):
     with pytest.raises(ParamError, match=message):
@@ -152,7 +154,15 @@ def test_the_relative_keeps_what_it_takes_and_no_more():
     assert unmixed({"method": "mixsupcon", "n_mix": 3, "reading": "row", "mixer": "cutmix", "alpha": 2.0,
                     "temperature": 0.3}) == {"method": "supcon", "mixer": "none", "temperature": 0.3}
     assert unmixed({"method": "unmix", "base": "byol", "proj_dim": 32}) == {
-        "method": "byol", "mixer": "none", "proj_dim": 32}
+        "method": "byol", "mixer": "none", "proj_dim": 32, "proj_hidden": 512, "predictor_hidden": 512}  # its own sizes
+
+
+def test_the_relative_does_not_fall_back_to_its_own_defaults():
+    for values in ({"method": "imix"}, {"method": "imix", "ema_momentum": "auto"}):
+        wanted = Pretrain.check(**values).resolved_method()["ema_momentum"]
+        found = Pretrain.check(**unmixed(values)).resolved_method()["ema_momentum"]
+        assert found == wanted != Pretrain(method="moco").resolved_method()["ema_momentum"]
+    assert unmixed({"method": "imix", "ema_momentum": 0.9})["ema_momentum"] == 0.9
 
 
 def test_notebook_model_and_quick_preset_agree():
@@ -189,6 +199,8 @@ def test_the_estimate_is_honest():
     assert grid.remaining([60.0], 2, [1.0], None) == "3 cells, as fast as the queue takes them"
     assert grid.remaining([60.0, 60.0], 1, [50.0], 1).startswith("about 70 s")
     assert grid.remaining([60.0], 0, [600.0], 1).startswith("about 6 s"), "a late cell is not done"
+    assert grid.remaining([60.0, 60.0], 1, [50.0], 2).startswith("about 60 s"), "the waiting cell starts now"
+    assert grid.remaining([60.0, 60.0], 3, [], 2).startswith("about 2 min"), "two rounds, not one and a half"
     narrow, wide = (grid.remaining([1000 - d, 1000 + d], 8, [], 1) for d in (10, 300))
     assert narrow == "about 2.2 h (2.2 h to 2.3 h, from 2 cells)" and "from 2 cells" in wide and narrow != wide
 

@@ -8,6 +8,7 @@ import pytest
 from fake_grid import fake_cell, fake_grid, write_state
 
 from mixlab import plots
+from mixlab.params import Ablation
 
 AXES = {"mixer": ["mixup", "resizemix"], "alpha": [0.5, 2.0]}
 
@@ -205,3 +206,33 @@ def test_a_dollar_in_a_name_opens_no_formula(tmp_path):
         figure = draw(found)
         figure.canvas.draw()
         assert r"a\$b\$c" in figure.axes[0].get_title()
+
+
+def test_rows_look_alike_in_all_panels_and_the_legend_names_each(tmp_path):
+    """On CIFAR-10 only ResizeMix and CutMix are there, on CIFAR-100 Mixup and CutMix."""
+    params = Ablation(axes={"dataset": ["cifar10", "cifar100"], "mixer": ["resizemix", "mixup", "cutmix"],
+                            "alpha": [0.5, 2.0]}, exclude=[{"dataset": "cifar10", "mixer": "mixup"},
+                                                           {"dataset": "cifar100", "mixer": "resizemix"}])
+    found = plots.grid_results(fake_grid(tmp_path, top1, axes=params.axes, exclude=params.exclude))
+    figure = plots.alpha_curves(found)
+    (legend,) = figure.legends
+    assert {text.get_text() for text in legend.get_texts()} == {"resizemix", "mixup", "cutmix", "unmixed (supcon)"}
+    colours = [dict(zip(labels_of, (handle_colour(h) for h in handles), strict=True)) for handles, labels_of in
+               (ax.get_legend_handles_labels() for ax in figure.axes)]
+    assert colours[0]["cutmix"] == colours[1]["cutmix"] != colours[1]["mixup"]
+    same = len({panel.same for panel in found.panels}) == 1
+    assert figure.axes[0].get_shared_y_axes().joined(*figure.axes) == same
+
+
+def handle_colour(handle):
+    return handle.get_color() if hasattr(handle, "get_color") else handle.lines[0].get_color()
+
+
+def test_cost_leaves_out_runs_without_seconds(tmp_path):
+    params = fake_grid(tmp_path, top1, axes=AXES, seeds=[0])
+    for cell in params.cells:
+        if cell.resolved["mixer"] == "none":
+            file = params.folder.parent / "runs" / f"run-{cell.key}" / "result.json"
+            file.write_text(json.dumps(json.loads(file.read_text()) | {"seconds": None}))
+    (ax,) = plots.cost(plots.grid_results(params)).axes
+    assert {text.get_text() for text in ax.get_legend().get_texts()} == {"mixup", "resizemix"}

@@ -214,7 +214,7 @@ def test_a_cloud_without_an_evaluation_encodes_and_asks_knn(run):
     assert np.abs(found.features[0] - expected.features[0][found.index]).max() < 1e-3
     assert (found.predictions == expected.predictions[found.index]).mean() > 0.9
     assert np.array_equal(found.pixels, expected.pixels[found.index])
-    parts = sources.load_images(run)
+    parts = sources.own_images(run)
     features = sources.Features(runs.load_encoder(run), parts)
     asked = knn_predict(features.of("train"), parts["train"].labels, features.of("test"), 10, 24)
     assert np.array_equal(found.predictions, asked[found.index])

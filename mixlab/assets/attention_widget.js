@@ -5,7 +5,7 @@ const LARGEST = 8 * 2 ** 20; // bytes of a picture: Jupyter's connection breaks 
 
 function renderGrid(model, el) {
   const draw = attentionGrid(el, bytesOf(model.get("colours")), model.get("opacity"), row => {
-    model.set("picked", row);
+    model.set("picked", model.get("scene").positions[row]);
     model.save_changes();
   });
   const show = () => {

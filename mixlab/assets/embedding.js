@@ -104,7 +104,8 @@ function layout() {
   const two = clouds.length > 1, rows = two && window.innerWidth < NARROW ? 2 : 1;
   const found = {template: DATA.template, height: two ? ROW * rows : SINGLE, dragmode: "lasso", hovermode: "closest",
     hoverdistance: 12, margin: {l: 8, r: 8, t: 34, b: 34}, uirevision: "kept", annotations: [], shapes: [],
-    legend: {itemsizing: "constant", tracegroupgap: 0, title: {text: state.title, font: {size: 12}}},
+    legend: {itemsizing: "constant", tracegroupgap: 0, title: {text: state.title, font: {size: 12}},
+      uirevision: marks().map(({name}) => name).join()},  // what it hides stays hidden while the names stay
     newselection: {line: {color: "#444", width: 1, dash: "solid"}}};
   clouds.forEach((cloud, pane) => {
     const across = !two || rows === 2 ? [0, 1] : [[0, 0.49], [0.51, 1]][pane];
@@ -260,7 +261,7 @@ function offer(select, names, chosen) {
 function step(epoch) {
   state.epoch = element("epoch").value = epoch;
   element("when").textContent = `epoch ${epochs[epoch]}`;
-  element("aside").textContent = epoch === epochs.length - 1 ? "" : `colours and neighbours of epoch ${epochs.at(-1)}`;
+  element("aside").textContent = epoch === epochs.length - 1 ? "" : `colours, neighbours and quality of epoch ${epochs.at(-1)}`;
   const at = positions();
   Plotly.update(plot, {x: at.x, y: at.y}, {shapes: []});
 }

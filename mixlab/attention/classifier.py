@@ -9,12 +9,12 @@ import torch
 
 from mixlab import data, runs
 from mixlab.evaluate import Linear, Protocol, features, lbfgs_probe
+from mixlab.evaluate.evaluation import CONTROL
 from mixlab.evaluate.subjects import load_images
 from mixlab.files import write
 
 FILE = "attention_probe.npz"
 IMAGES = 5000  # of the training images, at most: a probe for pictures need not wait for all of 50,000
-CONTROL = "cross_entropy"  # the method whose head is a classifier
 
 
 def classifier_of(run, encoder, *, data_dir="auto", seed=0, log=print):

@@ -11,6 +11,7 @@ from mixlab.attention.classifier import classifier_of
 from mixlab.attention.maps import activation_maps, normalise
 from mixlab.errors import CheckpointError, ParamError, nearest, problem
 from mixlab.evaluate import features
+from mixlab.evaluate.subjects import own_images
 
 KINDS = ("activation", "class", "similarity")
 
@@ -36,13 +37,14 @@ class Viewer:
         runs, titles: the columns. images: the chosen ``Images``. names: a name for each of them.
     Raises:
         ParamError: no run, or runs of other classes or image sizes. CheckpointError: an unfinished run.
+        DataError: other images than the first run's, as ``evaluate`` refuses them.
     """
 
     def __init__(self, chosen, *, count=40, seed=0, data_dir="auto", device="cpu", log=print):
         _check_runs(chosen)
         self.runs, self.titles = list(chosen), titles(chosen)
         self.data_dir, self.device, self.log, self._kept = data_dir, device, log, {}
-        whole = _test_images(chosen[0], data_dir)
+        whole = own_images(chosen[0], data_dir)["test"]
         images = data.take(whole, min(count, len(whole)), seed, "attention")
         self.images = images if images.labels is None else images.subset(images.labels.argsort(stable=True))
         self.names = _names(self.images)
@@ -135,14 +137,6 @@ def _kind_of_images(run):
     """Classes, as far as the name of a data set tells them, and image size."""
     values = run.params()
     return data.DATASETS.get(values["dataset"], values["dataset"]), values["image_size"]
-
-
-def _test_images(run, data_dir):
-    values = run.params()
-    folder = values["dataset"].startswith("folder:")
-    place = values["data_dir"] if data_dir == "auto" else data_dir
-    return data.load(values["dataset"], None if place == "auto" else place, split="test",
-                     image_size=values["image_size"] if folder else None, skip_broken=values["skip_broken"])
 
 
 def _names(images):

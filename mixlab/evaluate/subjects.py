@@ -76,6 +76,38 @@ def load_images(run, protocol):
     return {"train": train, **({"val": val} if val else {}), "test": test}
 
 
+def own_images(run, data_dir="auto"):
+    """``{"train", "test"}`` and, where the run held some out, ``"val"``: the images of a run, all with their labels.
+
+    Raises:
+        DataError: other images than the run's, as ``load_images`` refuses them.
+        ParamError, DataError: as ``data.load``.
+    """
+    values = run.params() | {"label_fraction": 1.0}
+    values |= {} if data_dir == "auto" else {"data_dir": data_dir}
+    splits = data.load_splits(values)
+    found = {"train": splits.train, splits.knn_split: splits.queries}
+    if splits.knn_split != "test":
+        place = {name: values[name] for name in ("image_size", "skip_broken")}
+        found["test"] = data.load(values["dataset"], None if values["data_dir"] == "auto" else values["data_dir"],
+                                  split="test", **place)
+    result = run.result()
+    check_checksum("data_checksum", result.get("data_checksum", "unknown"),
+                   f"the images {run.name} was trained on", splits.train)
+    queries = result.get("queries_checksum")
+    if queries is not None and result.get("knn_split") == splits.knn_split:
+        check_checksum("queries_checksum", queries, f"the {splits.knn_split} images of {run.name}", splits.queries)
+    return found
+
+
+def check_checksum(name, checksum, whose, images):
+    """Refuses images of another checksum; ``name`` is the record's word for it, ``whose`` says which they should be."""
+    if images.checksum != checksum:
+        raise DataError(problem(name, f"{checksum[:12]}..., that of {whose}", images.checksum,
+                                "Put those images back, set data_dir to where they are, or name the new ones as "
+                                "another dataset"))
+
+
 def is_own(run, protocol):
     """Whether the protocol's data set is the one that the run trained on."""
     return protocol.dataset in ("auto", run.params()["dataset"])
@@ -107,12 +139,6 @@ def _check_checksums(run, train, test):
     """The images must be those of the run; its test images are known where its own kNN asked them."""
     result = run.result()
     trained_on, queries = result.get("data_checksum", "unknown"), result.get("queries_checksum")
-    if train.checksum != trained_on:
-        raise DataError(_other_images("data_checksum", trained_on, f"the images {run.name} was trained on", train))
-    if queries is not None and result.get("knn_split") == "test" and test.checksum != queries:
-        raise DataError(_other_images("queries_checksum", queries, f"the test images of {run.name}", test))
-
-
-def _other_images(name, checksum, whose, images):
-    return problem(name, f"{checksum[:12]}..., that of {whose}", images.checksum,
-                   "Put those images back, set data_dir to where they are, or name the new ones as another dataset")
+    check_checksum("data_checksum", trained_on, f"the images {run.name} was trained on", train)
+    if queries is not None and result.get("knn_split") == "test":
+        check_checksum("queries_checksum", queries, f"the test images of {run.name}", test)

@@ -6,11 +6,11 @@ import html
 import torch
 from matplotlib import colormaps
 
-from mixlab.attention import Viewer, enlarge
+from mixlab.attention import Viewer
 from mixlab.data.cifar import ASSETS
 from mixlab.encoders import LAYERS
 from mixlab.explorers import twin
-from mixlab.explorers.place import is_interactive
+from mixlab.explorers.place import device_of, is_interactive
 from mixlab.files import write
 
 MAPS = {"activation-1": "activation |A|", "activation-2": "activation |A|²", "activation-4": "activation |A|⁴",
@@ -36,63 +36,30 @@ def quantised(values):
     return base64.b64encode((values * 255).round().byte().contiguous().numpy()).decode()
 
 
-def attention(params, runs, log=print):
+def attention(params, runs):
     """Images by rows, runs by columns: any layer, map and image of the test set, and pictures of a person's own.
 
     Args:
         params: ``Visualize``; the fields ``attention_*``, ``opacity``, ``seed``, ``data_dir`` and ``device`` say what
             is shown first.
         runs: list of finished ``Run`` with the same classes and image size.
-        log: called with lines of text while nobody looks on; the widget says them itself.
     Returns:
-        widgets where a person is in Lab; else the first picture as HTML, without anything to move.
+        widgets; None where nobody is there to move anything: a notebook shows ``plots.attention`` then.
     Raises:
-        as ``mixlab.attention.Viewer``.
+        ParamError: ``attention_method`` class on images without labels; and as ``mixlab.attention.Viewer``.
     """
-    gpu = params.device == "cuda" or (params.device == "auto" and torch.cuda.is_available())
-    viewer = Viewer(runs, seed=params.seed, data_dir=params.data_dir, device="cuda" if gpu else "cpu", log=log)
     if not is_interactive(params):
-        from IPython.display import HTML
-        return HTML(still(viewer, params))
+        return None
     from mixlab.explorers.attention_lab import Desk
+
+    viewer = Viewer(runs, seed=params.seed, data_dir=params.data_dir, device=device_of(params))
     return Desk(viewer, params).widget
-
-
-def still(viewer, params):
-    """The first picture as HTML: no script, so that it also shows where none may run."""
-    rows, columns = spread(len(viewer.names), params.attention_images), len(viewer.runs)
-    pixels, method = viewer.images.pixels[rows], params.attention_method
-    labels = viewer.images.labels
-    shown = viewer.maps(pixels, method, (params.attention_layer,), power=params.attention_power,
-                        asked=None if labels is None else labels[rows], other=pixels[:1])
-    cells = [_cell("image", ""), *[_cell(title, "") for title in viewer.titles]]
-    for i, row in enumerate(rows):
-        cells.append(_cell(viewer.names[row], _picture(pixels[i].numpy(), 1)))
-        for one in shown:
-            colours = colormaps["cividis"](_enlarged(one.values[params.attention_layer][i]), bytes=True)[..., :3]
-            cells.append(_cell(one.words[i], _picture(pixels[i].numpy(), 1) + _picture(colours, params.opacity)))
-    return (f"<div style='display:grid;grid-template-columns:repeat({columns + 1},minmax(80px,118px));gap:8px;"
-            f"font:12px system-ui,sans-serif'>{''.join(cells)}</div>")
 
 
 def spread(count, wanted):
     """At most ``wanted`` of the positions 0 to count - 1, evenly: images sorted by class give different ones."""
     wanted = min(wanted, count)
     return [i * count // wanted for i in range(wanted)]
-
-
-def _enlarged(values):
-    return enlarge(values[None], 64, 64)[0].numpy()
-
-
-def _cell(text, pictures):
-    stack = f"<div style='position:relative;aspect-ratio:1'>{pictures}</div>" if pictures else ""
-    return f"<div>{stack}<bdi style='white-space:pre-line'>{html.escape(text)}</bdi></div>"
-
-
-def _picture(pixels, opacity):
-    return (f"<img src='{twin.png(pixels)}' alt='' style='position:absolute;width:100%;height:100%;"
-            f"image-rendering:pixelated;opacity:{opacity}'>")
 
 
 def scene(viewer, pixels, names, shown, layer, note, picked=-1):

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from traitlets import Dict, Int, List, Unicode
 
 from mixlab.encoders import LAYERS
-from mixlab.errors import CheckpointError, DataError, ParamError
+from mixlab.errors import CheckpointError, DataError, ParamError, problem
 from mixlab.explorers import twin
 from mixlab.explorers.attention import MAPS, asset, colour_scale, notes, scene, spread
 from mixlab.explorers.pictures import own_picture, rule
@@ -18,14 +18,14 @@ WIDE = {"style": {"description_width": "3.5em"}, "layout": {"width": "23em"}}
 
 
 class Grid(anywidget.AnyWidget):
-    """Maps over images. ``picked`` comes back: the row whose image was chosen to compare with."""
+    """Maps over images. ``picked`` comes back: the position, among all images, of the one to compare with."""
 
     _esm, _css = SCRIPT, asset("attention.css")
     part = Unicode("grid").tag(sync=True)
     colours = Unicode().tag(sync=True)
     opacity = Unicode("0.65").tag(sync=True)
     scene = Dict().tag(sync=True)
-    picked = Int(0).tag(sync=True)
+    picked = Int(-1).tag(sync=True)
 
 
 class Picker(anywidget.AnyWidget):
@@ -40,12 +40,17 @@ class Picker(anywidget.AnyWidget):
 
 
 class Desk:
-    """The whole explorer: ``widget`` shows it. Pictures of one's own come after the test images, in the order given."""
+    """The whole explorer: ``widget`` shows it. Pictures of one's own come after the test images, in the order given.
+
+    Raises:
+        ParamError: ``attention_method`` class on images without labels.
+    """
 
     def __init__(self, viewer, params):
         self.viewer, self.pixels, self.names = viewer, viewer.images.pixels, list(viewer.names)
         self.labels = torch.full((len(self.names),), -1) if viewer.images.labels is None else viewer.images.labels
         viewer.log = self.say
+        _check_method(params.attention_method, viewer.images)
         start = params.attention_method + (f"-{params.attention_power}" * (params.attention_method == "activation"))
         has_classes = viewer.images.labels is not None
         options = [(text, name) for name, text in MAPS.items() if has_classes or name != "class"]
@@ -107,17 +112,24 @@ class Desk:
         if not rows:
             self.grid.scene = {"columns": [], "rows": [], "tiles": [], "note": "Choose images above.", "picked": -1}
             return
-        pixels, other = self.pixels[rows], min(self.grid.picked, len(rows) - 1)
+        pixels, other = self.pixels[rows], rows.index(self.grid.picked) if self.grid.picked in rows else 0
         try:
             shown = self.viewer.maps(pixels, method, (self.layer.value,), power=int(power or 2), asked=self.ask(rows),
                                      other=pixels[other:other + 1])
         except (ParamError, DataError, CheckpointError, OSError) as error:
             return self.say(str(error))
-        self.grid.scene = scene(self.viewer, pixels, [self.names[row] for row in rows], shown, self.layer.value,
-                                notes()[self.map.value], other if method == "similarity" else -1)
+        drawn = scene(self.viewer, pixels, [self.names[row] for row in rows], shown, self.layer.value,
+                      notes()[self.map.value], other if method == "similarity" else -1)
+        self.grid.scene = drawn | {"positions": rows}  # a row's number changes when an earlier one goes
 
     def ask(self, rows):
         """The class that each image is asked for; -1 is what the run takes it for."""
         if self.asked.value == -2:
             return self.labels[rows]
         return torch.full((len(rows),), self.asked.value)
+
+
+def _check_method(method, images):
+    if method == "class" and images.labels is None:
+        raise ParamError(problem("attention_method", "activation or similarity, because the images have no labels",
+                                 method, "Use activation"))

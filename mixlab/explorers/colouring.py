@@ -7,10 +7,8 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
 from mixlab import plots
+from mixlab.plots.style import PALETTE
 
-# Okabe and Ito's colours without the grey, and three more that keep their distance from all of them under every kind
-# of colour blindness (CIELAB distance of any two at least 17 for normal, red-blind, green-blind and blue-blind sight).
-PALETTE = (*plots.COLOURS[:7], "#332288", "#DDCC77", "#882255")
 SYMBOLS = ("circle", "diamond")  # with the colours: as many marks as a legend can hold
 MOST = len(PALETTE) * len(SYMBOLS)  # classes shown each with a mark of its own; of more, some are picked out
 PICKED = len(PALETTE)  # classes picked out at first

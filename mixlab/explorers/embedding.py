@@ -4,9 +4,10 @@ import numpy as np
 
 from mixlab.explorers.cards import HINT, STYLE, Pictures, card, sheet
 from mixlab.explorers.colouring import MOST, colourings, mistakes, most_mistaken
-from mixlab.explorers.linked import KINDS, Linked, in_html, one_line
+from mixlab.explorers.linked import Linked, in_html, one_line
 from mixlab.explorers.place import is_interactive
 from mixlab.files import safe_name, write_json
+from mixlab.plots.embedding import KINDS
 
 STEP = 700  # milliseconds an epoch is shown while playing
 
@@ -122,8 +123,8 @@ class Explorer:
 
     def _say_epoch(self):
         epoch, last = self.epochs[self.slider.value], self.epochs[-1]
-        aside = "" if epoch == last else f' <span class="mixlab-soft">(colours and neighbours of epoch {last})</span>'
-        self.epoch.value = f"epoch {epoch}{aside}"
+        said = f' <span class="mixlab-soft">(colours, neighbours and quality of epoch {last})</span>'
+        self.epoch.value = f"epoch {epoch}{'' if epoch == last else said}"
 
     def tell(self, text):
         """One line under the maps; ``text`` is HTML."""

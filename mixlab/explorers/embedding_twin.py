@@ -77,7 +77,7 @@ def _cloud(cloud, name, numbers, shown):
     pad = int(0.04 * GRID)
     return {
         "name": one_line(name, 120), "run": one_line(cloud.run.name, 120), "headline": headline(cloud),
-        "verdict": in_plot(verdict(cloud.quality), 90),
+        "verdict": verdict(cloud),
         "epochs": [int(epoch) for epoch in cloud.epochs], "ranges": [[-pad, GRID + pad]] * 2,
         "maps": [{"x": at[:, 0].tolist(), "y": at[:, 1].tolist()} for at in steps],
         "images": np.searchsorted(numbers, cloud.index).tolist(), "labels": _listed(cloud.labels),

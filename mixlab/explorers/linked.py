@@ -6,8 +6,7 @@ import re
 import numpy as np
 
 from mixlab.errors import ParamError, problem
-
-KINDS = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
+from mixlab.plots.embedding import KINDS, believable
 
 
 class Linked:
@@ -23,10 +22,10 @@ class Linked:
         self.clouds = list(clouds)
         if not 1 <= len(self.clouds) <= 2:
             raise ParamError(problem("clouds", "one or two", len(self.clouds), "Choose the runs to look at"))
-        images = sorted({(cloud.dataset, cloud.split, cloud.checksum[:8]) for cloud in self.clouds})
-        if len({which[1:] for which in images}) > 1:
-            raise ParamError(problem("clouds", "runs looked at on the same images", images,
-                                     "Choose runs of one data set"))
+        if not same_images(self.clouds[0], self.clouds[-1]):
+            found = [(cloud.run.name, cloud.dataset, cloud.split, cloud.checksum[:8]) for cloud in self.clouds]
+            raise ParamError(problem("clouds", "runs looked at on the same images", found, "Choose runs of one data "
+                                     "set; of runs that held out other validation images, make clouds of epochs last"))
         self._orders = [np.argsort(cloud.index, kind="stable") for cloud in self.clouds]
 
     def places(self, which, images):
@@ -54,6 +53,21 @@ class Linked:
         return next((which, int(places[0])) for which, places in found if len(places))
 
 
+def same_images(one, other):
+    """Whether a number names the same image, of the same label, in both clouds.
+
+    A validation split has the checksum of the training set that it was taken from, whatever its seed and size: only
+    the images themselves tell two such splits apart.
+    """
+    if (one.split, one.checksum, one.pixels.shape[1:]) != (other.split, other.checksum, other.pixels.shape[1:]):
+        return False
+    _, here, there = np.intersect1d(one.index, other.index, assume_unique=True, return_indices=True)
+    if (one.labels is None) != (other.labels is None):
+        return False
+    alike = one.labels is None or np.array_equal(one.labels[here], other.labels[there])
+    return alike and np.array_equal(one.pixels[here], other.pixels[there])
+
+
 def one_line(text, most=60):
     """``text`` without line breaks and control characters, shortened in its middle to ``most`` letters."""
     text = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+", " ", str(text)).strip()
@@ -76,9 +90,6 @@ def headline(cloud):
     return f"<b>{in_plot(cloud.run.name, 36)}</b>  {in_plot(cloud.layer)}, {KINDS.get(cloud.kind, in_plot(cloud.kind))}"
 
 
-def verdict(trust):
-    """One line on how far the map of ``quality`` keeps neighbours, or '' where it was not measured."""
-    if not trust or trust.get("neighbours_kept") is None:
-        return ""
-    return (f"of {trust['k']} true neighbours {100 * trust['neighbours_kept']:.0f} % are near on the map; "
-            f"trustworthiness {trust['trustworthiness']:.2f}")
+def verdict(cloud):
+    """One line on how far the map of ``cloud`` can be believed, as plotly shows it below."""
+    return in_plot(believable(cloud), 90)

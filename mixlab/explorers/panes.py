@@ -89,7 +89,7 @@ class Panes:
         layout.height = HEIGHTS[count - 1] * self.rows
         for pane, cloud in enumerate(self.linked.clouds):
             end, (across, down) = str(pane + 1) if pane else "", _domains(pane, count, self.rows)
-            below = {"text": in_plot(verdict(cloud.quality), 90), "font": {"size": 11, "color": "#666"}, "standoff": 6}
+            below = {"text": verdict(cloud), "font": {"size": 11, "color": "#666"}, "standoff": 6}
             ranges = extent(cloud.maps)
             layout[f"xaxis{end}"] = AXIS | {"range": ranges[0], "domain": across, "title": below, "anchor": f"y{end}"}
             layout[f"yaxis{end}"] = AXIS | {"range": ranges[1], "domain": down, "anchor": f"x{end}"}
@@ -122,11 +122,18 @@ class Panes:
             self._choose(chosen)
 
     def _fill(self, pane, slot, mark):
-        """Name and looks of one trace; with one mark too few for it, it disappears."""
+        """Name and looks of one trace; with one mark too few for it, it disappears.
+
+        What the legend hides stays hidden while it goes by the same name.
+        """
         trace = self.trace(pane, slot)
-        trace.visible, trace.showlegend = mark is not None, mark is not None and pane == 0
-        if mark is not None:
-            _, trace.name, trace.marker.color, trace.marker.symbol = (mark[0], in_plot(mark[1], 24), *mark[2:])
+        trace.showlegend = mark is not None and pane == 0
+        if mark is None:
+            trace.visible = False
+            return
+        name = in_plot(mark[1], 24)
+        trace.visible = "legendonly" if (trace.visible, trace.name) == ("legendonly", name) else True
+        trace.name, trace.marker.color, trace.marker.symbol = (name, *mark[2:])
 
     def move(self, points):
         """Other positions for the same dots; nothing else changes."""

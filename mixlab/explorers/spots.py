@@ -93,7 +93,8 @@ def facts_of(made):
             ("accuracy", f"{100 * made.top1:.2f} %"),
             ("time", f"{made.seconds:.0f} s on {known['device']}, {known['threads']} threads"),
             ("made by", str(known["trained_by"])),
-            ("to continue or evaluate", f"papermill notebooks/linear_eval.ipynb out.ipynb -p run {folder}")]
+            *([("executed notebook", nearby(made.notebook))] if made.notebook.is_file() else []),
+            ("to evaluate", f"papermill notebooks/linear_eval.ipynb out.ipynb -p run {folder}")]
 
 
 def curves_of(spot, side=3.0):

@@ -2,15 +2,14 @@
 
 import html
 
-import torch
-
 from mixlab import attention, data, plots, projection
 from mixlab.evaluate.evaluation import CONTROL
 from mixlab.explorers.attention import attention as attention_explorer
 from mixlab.explorers.attention import write_attention_page
 from mixlab.explorers.embedding import embedding
 from mixlab.explorers.embedding_twin import write_embedding_page
-from mixlab.explorers.place import is_interactive
+from mixlab.explorers.linked import same_images
+from mixlab.explorers.place import device_of, is_interactive
 from mixlab.files import safe_name, writable_folder, write
 from mixlab.plots.attention import attention as attention_figure
 from mixlab.plots.attention import localisation as localisation_figure
@@ -48,10 +47,10 @@ def clouds(params, runs, log=print):
     return [_cloud(params, run, params.layer, params.projection, log) for run in alike(runs, log)]
 
 
-def _cloud(params, run, layer, kind, log):
+def _cloud(params, run, layer, kind, log, epochs="all"):
     found = projection.cloud(run, layer=layer, kind="pca" if kind == "auto" else kind, points=params.points,
                              seed=params.seed, data_dir=params.data_dir, neighbours=params.neighbours,
-                             device=params.device, log=log)
+                             epochs=epochs, device=params.device, log=log)
     if kind == "auto":
         found = projection.remap(found, "tsne" if len(found) <= TSNE_POINTS else "umap", seed=params.seed)
     return found
@@ -61,12 +60,28 @@ def _pair(params, runs, clouds, log):
     """Two clouds: of the first two runs; of a single one its other layer, or else another map."""
     first = clouds[0]
     if len(clouds) > 1:
-        return clouds[:2]
+        return _on_same_images(params, clouds[:2], log)
     if runs[0].params()["method"] == CONTROL:
         return [first, projection.remap(first, "pca" if first.kind != "pca" else "tsne", seed=params.seed)]
     other = "projection" if params.layer == "encoder" else "encoder"
     same = params.model_copy(update={"points": max(len(first), 50)})
-    return [first, _cloud(same, runs[0], other, first.kind, log)]
+    return _on_same_images(params, [first, _cloud(same, runs[0], other, first.kind, log)], log)
+
+
+def _on_same_images(params, pair, log):
+    """``pair`` as it is if its images can be linked, else both on test images, at the last epoch.
+
+    Snapshots of a run that held out images show those, which other runs and the projection layer need not have.
+    """
+    if len(pair) < 2 or same_images(*pair):
+        return pair
+    kept = [cloud for cloud in pair if cloud.split == "test"]
+    if kept:
+        params = params.model_copy(update={"points": max(len(kept[0]), 50), "projection": kept[0].kind})
+    names = ", ".join(dict.fromkeys(cloud.run.name for cloud in pair if cloud.split != "test"))
+    log(f"Side by side on test images, at the last epoch: {names} (snapshots show validation images of its own).")
+    return [cloud if cloud.split == "test" else _cloud(params, cloud.run, cloud.layer, params.projection, log, "last")
+            for cloud in pair]
 
 
 def maps(params, clouds):
@@ -105,36 +120,42 @@ def looks(params, runs):
         return attention_explorer(params, shown)
     attention_figure(shown, images=params.attention_images, method=params.attention_method,
                      layer=params.attention_layer, power=params.attention_power, opacity=params.opacity,
-                     seed=params.seed, data_dir=params.data_dir)
+                     seed=params.seed, data_dir=params.data_dir, device=device_of(params))
     return None
 
 
 def localisation(params, runs, log=print):
-    """Scores of the maps of the runs that are ``alike``, each stored in its run, as a picture."""
+    """Scores of the maps of the runs that are ``alike``, each stored in its run, as a picture.
+
+    A second picture is of boxes around single objects, where the data set brings them.
+    """
     shown = alike(runs, _say_nothing)
     if not params.mosaics:
         return log("Not scored: mosaics is 0.")
     if shown[0].result().get("knn_top1") is None:  # a run measures it wherever there are labels
         return log("Not scored: without labels there is no class to ask for.")
     records = [attention.localisation(run, mosaics=params.mosaics, layers=(params.attention_layer,), seed=params.seed,
-                                      data_dir=params.data_dir, device=_device(params), log=log) for run in shown]
+                                      data_dir=params.data_dir, device=device_of(params), log=log) for run in shown]
     localisation_figure(shown, records, layer=params.attention_layer)
+    if all(record["boxes"] for record in records):
+        localisation_figure(shown, records, layer=params.attention_layer, rows="boxes")
     return None
 
 
 def pages(params, runs, clouds):
     """Writes ``embedding.html`` and ``attention.html`` into the first run, and where asked copies into ``reports_dir``.
 
-    The pages show up to two maps, and attention of all runs that are ``alike``.
+    The pages show up to two maps, of the same images, and attention of all runs that are ``alike``.
     Returns:
         HTML: the numbers of each map, and where the pages lie.
     """
     from IPython.display import HTML
 
     first, shown = runs[0], alike(runs, _say_nothing)
-    write_embedding_page(first.path / "embedding.html", clouds[:2], f"Embedding of {first.name}")
+    pair = _on_same_images(params, clouds[:2], _say_nothing)
+    write_embedding_page(first.path / "embedding.html", pair, f"Embedding of {first.name}")
     write_attention_page(first.path / "attention.html", shown, images=params.attention_images, opacity=params.opacity,
-                         seed=params.seed, data_dir=params.data_dir, device=_device(params), log=_say_nothing)
+                         seed=params.seed, data_dir=params.data_dir, device=device_of(params), log=_say_nothing)
     written = [first.path / "embedding.html", first.path / "attention.html"]
     return HTML(quality_table(clouds) + _places(written + _copies(params, first, written)))
 
@@ -173,12 +194,6 @@ def _places(files):
     lines = [f"<li><code>{html.escape(plots.tame(file))}</code>, {file.stat().st_size / 1e6:.1f} MB</li>"
              for file in files]
     return f"<p>Pages that open without a network:</p><ul>{''.join(lines)}</ul>"
-
-
-def _device(params):
-    if params.device != "auto":
-        return params.device
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _say_nothing(_):

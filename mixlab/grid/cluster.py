@@ -42,9 +42,10 @@ class Job:
 
 
 def run_cluster(todo, place, at_once, options, report, slurm=True):
-    """Submits a job for each cell and waits for all; ``report(cell, record, active)`` is told of each end.
+    """Submits a job for each cell and waits for all.
 
     Args:
+        report: called as ``report(cell, record, elapsed)`` at each end; ``elapsed`` are seconds of the jobs in flight.
         at_once: jobs in flight; None for all.
         options: parameters of the executor, e.g. ``slurm_partition``, ``timeout_min``, ``gpus_per_node``.
     """

@@ -40,14 +40,18 @@ def processes_for(wanted, on_gpu):
 
 
 def run_local(todo, place, processes, on_gpu, report):
-    """Runs pairs (cell, run), at most ``processes`` at once; ``report(task, record, active)`` is told of each end."""
+    """Runs pairs (cell, run), at most ``processes`` at once, each on the GPU that has the fewest cells.
+
+    Args:
+        report: called as ``report(cell, record, elapsed)`` at each end; ``elapsed`` are seconds of those at work.
+    """
     queue, active = deque(todo), []
-    free = deque(gpus() if on_gpu else [None])
+    devices = gpus() if on_gpu else [None]
     try:
         while queue or active:
             while queue and len(active) < processes:
-                active.append(Task(*queue.popleft(), place, free[0]))
-                free.rotate(-1)
+                gpu = min(devices, key=lambda name: sum(task.gpu == name for task in active))
+                active.append(Task(*queue.popleft(), place, gpu))
             for task in list(active):
                 record = task.poll()
                 if record is not None:

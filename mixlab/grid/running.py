@@ -11,10 +11,10 @@ from mixlab.errors import DataError, ParamError, problem
 from mixlab.files import remove_leftovers, writable_folder, write_json
 from mixlab.grid.cluster import run_cluster
 from mixlab.grid.local import cores, processes_for, run_local
-from mixlab.grid.state import Names, cell_file, evaluated, read_state
+from mixlab.grid.state import Names, evaluated
 from mixlab.grid.tasks import Place
 from mixlab.grid.time import in_words, remaining
-from mixlab.params import Pretrain
+from mixlab.params import Pretrain, cell_file, read_state
 
 NOTEBOOKS = ("pretrain.ipynb", "linear_eval.ipynb")
 

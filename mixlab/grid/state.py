@@ -45,16 +45,3 @@ def evaluated(run, protocol):
         if record.get("status") == "ok" and record.get("protocol") == protocol:
             return True
     return False
-
-
-def cell_file(folder, name):
-    """Where a grid in ``folder`` keeps what it knows of the cell ``name``."""
-    return folder / "cells" / f"{name}.json"
-
-
-def read_state(folder, name):
-    """What is stored of a cell; {} for nothing, or nothing that can be read."""
-    try:
-        return read_json(cell_file(folder, name))
-    except (FileNotFoundError, CheckpointError):
-        return {}

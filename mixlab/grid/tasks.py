@@ -12,7 +12,8 @@ from pathlib import Path
 import yaml
 
 from mixlab.files import write, write_json
-from mixlab.grid.state import cell_file, evaluated
+from mixlab.grid.state import evaluated
+from mixlab.params import cell_file
 
 GRACE_SECONDS = 20.0  # a step in progress is finished and saved in this time, else it is lost
 TRIES = 3  # starts of one notebook, where another process was at its run

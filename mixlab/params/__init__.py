@@ -18,7 +18,7 @@ from mixlab.params.build import (
     settle,
     view_names,
 )
-from mixlab.params.cells import Cell, described, unmixed
+from mixlab.params.cells import Cell, cell_file, described, read_state, unmixed
 from mixlab.params.compare import Compare
 from mixlab.params.linear_eval import LinearEval
 from mixlab.params.mixers import Mixers
@@ -27,5 +27,5 @@ from mixlab.params.pretrain import Pretrain
 from mixlab.params.visualize import Visualize
 
 __all__ = ["Ablation", "Benchmark", "Cell", "Compare", "LinearEval", "Mixers", "Params", "Pretrain", "Visualize",
-           "allowed", "build", "build_guide", "build_method", "build_mixer", "build_recipes", "described", "identity",
-           "load_splits", "mixing_stops", "name_start", "settle", "unmixed", "view_names"]
+           "allowed", "build", "build_guide", "build_method", "build_mixer", "build_recipes", "cell_file", "described",
+           "identity", "load_splits", "mixing_stops", "name_start", "read_state", "settle", "unmixed", "view_names"]

@@ -103,6 +103,11 @@ class Ablation(Params):
         found = self._combinations()
         if not self.skip_impossible:
             yield from ((("base", "axes"), line) for line in found.refused)
+        shared = {cell.params.devices for cell in found.cells} - {"auto", 1}
+        if shared and self.place != "slurm":
+            yield ("base", "axes", "place"), problem(
+                "devices", f"auto or 1, because place is {self.place} and a cell is one of its processes", max(shared),
+                "Leave it out, or use place slurm")
         if not found.cells and (self.skip_impossible or not found.refused):
             yield ("base", "axes"), problem("axes", "at least one possible combination", self.axes, "Exclude less")
 

@@ -5,8 +5,8 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 
-from mixlab.errors import ParamError
-from mixlab.files import plain, safe_name
+from mixlab.errors import CheckpointError, ParamError
+from mixlab.files import plain, read_json, safe_name
 from mixlab.methods import METHODS
 from mixlab.mixers import MIXERS
 from mixlab.params.build import PATHS_AND_PACE
@@ -118,15 +118,20 @@ def without_foreign(values, free):
 def unmixed(values):
     """The parameters of the same run without mixing: the method's unmixed relative with mixer none.
 
-    What the relative does not take (``n_mix``, ``reading``) is left out. For ``unmix`` the relative is its base, for
-    a method that compares regions moco.
+    What the relative does not take (``n_mix``, ``reading``) is left out; where both take a parameter and their
+    defaults differ (``ema_momentum`` of imix and moco), the relative gets the value of ``values``. For ``unmix`` the
+    relative is its base, for a method that compares regions moco. With base byol or simsiam two things besides mixing
+    still differ from unmix: the relative's views are its own, and its loss is symmetric.
     """
     params = Pretrain.check(**values)
     method, base = METHODS[params.method], params.resolved_method().get("base")
     name = base or getattr(method, "unmixed_relative", "moco" if method.needs_region else params.method)
     bare = Pretrain(method=name, mixer="none").resolved_method()
     kept = {n: v for n, v in values.items() if n not in MIXING and (n not in METHOD_NAMES or n in bare)}
-    return kept | {"method": name, "mixer": "none"}
+    other = {"method": name, "mixer": "none"}
+    taken = Pretrain(**kept | other).resolved_method()
+    own = {n: v for n, v in params.resolved_method().items() if n in taken and n not in MIXING and v != taken[n]}
+    return kept | own | other
 
 
 def key_of(params):
@@ -165,3 +170,15 @@ def _refusal(line, combos):
 def described(own):
     """``mixer cutmix, alpha 0.2`` of a mapping; "" of an empty one."""
     return ", ".join(f"{name} {value if isinstance(value, str) else json.dumps(value)}" for name, value in own.items())
+
+def cell_file(folder, name):
+    """Where a grid in ``folder`` keeps what it knows of the cell ``name``."""
+    return folder / "cells" / f"{name}.json"
+
+
+def read_state(folder, name):
+    """What is stored of a cell; {} for nothing, or nothing that can be read."""
+    try:
+        return read_json(cell_file(folder, name))
+    except (FileNotFoundError, CheckpointError):
+        return {}

@@ -89,34 +89,45 @@ def alpha_curves(results):
     panels = [panel for panel in results.panels if len(_numbers(panel)) > 1]
     if not panels:
         return note("Nothing varies along a number here: give axes a list of several alpha.")
-    figure, axes = plt.subplots(1, len(panels), figsize=(4.6 * len(panels) + 1, 4.2), squeeze=False, sharey=True,
+    figure, axes = plt.subplots(1, len(panels), figsize=(4.6 * len(panels) + 1, 4.2), squeeze=False,
                                 layout="constrained")
+    first, labelled = {}, {}
     for ax, panel in zip(axes[0], panels, strict=True):
-        _draw_curves(ax, panel)
+        _draw_curves(ax, panel, looks_of(results))
         ax.set_title(verbatim(panel.title), fontsize=9)
+        if first.setdefault(panel.same, ax) is not ax:
+            ax.sharey(first[panel.same])  # one scale only where accuracies may be compared
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            labelled.setdefault(label, handle)
     axes[0, 0].set_ylabel(f"top-1 accuracy in %\n({results.measure})", fontsize=9)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    figure.legend(labelled.values(), labelled, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     return figure
+
+
+def looks_of(results):
+    """``{row: (number, colour, marker)}``: a row looks alike in every panel."""
+    rows = dict.fromkeys(row for panel in results.panels for row in panel.rows)
+    return {row: (i, COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i, row in enumerate(rows)}
 
 
 def _numbers(panel):
     return sorted(c for c in panel.columns if isinstance(c, int | float) and not isinstance(c, bool))
 
 
-def _draw_curves(ax, panel):
+def _draw_curves(ax, panel, looks):
     numbers = _numbers(panel)
     pad = (numbers[-1] / numbers[0]) ** 0.06 if numbers[0] > 0 else 0.06 * (numbers[-1] - numbers[0])
     ends = (numbers[0] / pad, numbers[-1] * pad) if numbers[0] > 0 else (numbers[0] - pad, numbers[-1] + pad)
     ax.set_xscale("log" if numbers[0] > 0 else "linear")
-    for i, row in enumerate(panel.rows):
-        colour, shift = COLOURS[i % len(COLOURS)], 1 + 0.02 * (i - len(panel.rows) / 2)
+    for row in panel.rows:
+        i, colour, marker = looks[row]
+        shift = 1 + 0.02 * (i - len(looks) / 2)
         known = [(x, panel.spots[row, x]) for x in numbers if (row, x) in panel.spots]
         if known:
             means, spreads = zip(*[mean_and_spread(group) for _, group in known], strict=True)
-            marker, bars = f"{MARKERS[i % len(MARKERS)]}-", [100 * (spread or 0) for spread in spreads]
-            ax.errorbar([x * shift for x, _ in known], [100 * mean for mean in means], yerr=bars, fmt=marker, ms=5,
-                        color=colour, capsize=2, label=verbatim(in_label(row)))
+            ax.errorbar([x * shift for x, _ in known], [100 * mean for mean in means], fmt=f"{marker}-", ms=5,
+                        yerr=[100 * (spread or 0) for spread in spreads], color=colour, capsize=2,
+                        label=verbatim(in_label(row)))
         elif (row, None) in panel.spots:
             mean = 100 * mean_and_spread(panel.spots[row, None])[0]
             ax.axhline(mean, ls="--", color=colour, label=verbatim(in_label(row)))
@@ -148,17 +159,17 @@ def mixing_effects(results):
     figure, axes = plt.subplots(len(panels), 1, figsize=(9, 0.27 * sum(heights) + 1.1 * len(panels)), squeeze=False,
                                 height_ratios=heights, sharex=True, layout="constrained")
     for ax, panel in zip(axes[:, 0], panels, strict=True):
-        _draw_effects(ax, panel, effects_of(panel, count))
+        _draw_effects(ax, panel, effects_of(panel, count), looks_of(results))
     _within_reason(axes[-1, 0], [e for panel in panels for e in effects_of(panel, count).values()])
     axes[-1, 0].set_xlabel(f"difference to unmixed, in points ({results.measure});\n"
                            f"thick: 95 % for one, thin: for all {count} comparisons at once")
     return figure
 
 
-def _draw_effects(ax, panel, found):
+def _draw_effects(ax, panel, found, looks):
     names = list(found)
     for y, spot in enumerate(names):
-        one, colour = found[spot], COLOURS[panel.rows.index(spot[0]) % len(COLOURS)]
+        one, colour = found[spot], looks[spot[0]][1]
         for limits, width in ((one.wide, 1), (one.interval, 4)):
             if limits:
                 ax.plot([100 * x for x in limits], [y, y], lw=width, color=colour, solid_capstyle="butt")
@@ -228,30 +239,32 @@ def cost(results):
     figure, axes = plt.subplots(1, len(results.panels), figsize=(4.6 * len(results.panels) + 1, 4.2), squeeze=False,
                                 layout="constrained")
     for ax, panel in zip(axes[0], results.panels, strict=True):
-        _draw_cost(ax, panel)
+        _draw_cost(ax, panel, looks_of(results))
     axes[0, 0].set_ylabel(f"top-1 accuracy in %\n({results.measure})", fontsize=9)
     return figure
 
 
 def _by_row(panel):
-    return [(spot[0], group) for spot, group in panel.spots.items() if all(m.seconds is not None for m in group)]
+    """Pairs (row, its runs) of the spots whose runs have their seconds, those that do not mix last."""
+    spots = [*panel.spots.items(), *panel.unmixed.items()]
+    return [(row, group) for (row, _), group in spots if all(made.seconds is not None for made in group)]
 
 
-def _draw_cost(ax, panel):
-    for row, group in [*_by_row(panel), *((row, group) for (row, _), group in panel.unmixed.items())]:
-        i = panel.rows.index(row) if row in panel.rows else None
-        colour = "black" if i is None else COLOURS[i % len(COLOURS)]
-        marker = "*" if i is None else MARKERS[i % len(MARKERS)]
+def _draw_cost(ax, panel, looks):
+    for row, group in _by_row(panel):
+        _, colour, marker = looks.get(row, (None, "black", "*"))
+        size = 8 if row in looks else 12
         seconds, tops = [m.seconds for m in group], [100 * m.top1 for m in group]
         ax.plot(seconds, tops, ".", ms=4, color=colour, alpha=0.5)
         seen = ax.get_legend_handles_labels()[1]
         label = verbatim(in_label(row))
-        ax.plot(statistics.fmean(seconds), statistics.fmean(tops), marker, ms=12 if i is None else 8, mec="black",
-                color=colour, ls="", label=label if label not in seen else None)
+        ax.plot(statistics.fmean(seconds), statistics.fmean(tops), marker, ms=size, mec="black", color=colour,
+                ls="", label=label if label not in seen else None)
     machines = {(m.about["device"], m.about["threads"]) for group in panel.spots.values() for m in group}
     ax.set(xlabel="seconds in training steps" + (f"\n({len(machines)} different machines or thread counts: "
            "not comparable)" if len(machines) > 1 else ""))
-    ax.set_xlim(0, 1.08 * ax.dataLim.x1)
     ax.set_title(verbatim(panel.title), fontsize=9)
-    ax.legend(fontsize=8)
+    if ax.lines:
+        ax.set_xlim(0, 1.08 * ax.dataLim.x1)
+        ax.legend(fontsize=8)
     ax.grid(alpha=0.3)

@@ -11,7 +11,8 @@ NAMES = {("activation", 1): "sum |A|", ("activation", 2): "sum |A|²", ("activat
          ("class", None): "Grad-CAM: class", ("similarity", None): "Grad-CAM: like another"}
 
 
-def attention(runs, *, images=4, method="activation", layer=4, power=2, opacity=0.65, seed=0, data_dir="auto"):
+def attention(runs, *, images=4, method="activation", layer=4, power=2, opacity=0.65, seed=0, data_dir="auto",
+              device="cpu"):
     """Images by rows, runs by columns, as in Figure 4 of mix-ssl: the image itself first, then each run's map over it.
 
     Args:
@@ -20,10 +21,11 @@ def attention(runs, *, images=4, method="activation", layer=4, power=2, opacity=
         method: ``activation``, ``class`` (Grad-CAM of the image's own class) or ``similarity`` (Grad-CAM of the
             similarity to the image in the row below, the first row's for the last).
         layer: 1 to 4. power: 1, 2 or 4, of ``activation``. opacity: of the map, in [0, 1].
+        data_dir, device: as ``mixlab.attention.Viewer``.
     Returns:
         a matplotlib figure. Each map is divided by its own largest value: compare places, not strengths.
     """
-    viewer = Viewer(runs, count=images, seed=seed, data_dir=data_dir)
+    viewer = Viewer(runs, count=images, seed=seed, data_dir=data_dir, device=device)
     pixels, labels = viewer.images.pixels, viewer.images.labels
     columns = viewer.maps(pixels, method, (layer,), power=power, asked=labels, other=pixels.roll(-1, 0))
     count = len(pixels)

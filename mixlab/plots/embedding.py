@@ -8,14 +8,14 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 from mixlab.errors import ParamError, nearest, problem
-from mixlab.plots.style import COLOURS, verbatim
+from mixlab.plots.style import PALETTE, verbatim
 
 COLOURINGS = ("label", "prediction", "right/wrong", "purity")
-MARKERS = ("o", "^", "s")
-NAMED = len(COLOURS) * len(MARKERS)  # classes that colour and marker together tell apart
+MARKERS = ("o", "D", "^")
+NAMED = len(PALETTE) * len(MARKERS)  # classes that colour and marker together tell apart
 MANY = ("#0072B2", "#D55E00")  # right, wrong
 GREY = "#999999"
-NAMES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
+KINDS = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 COLUMNS = 6  # epochs beside each other
 
 
@@ -88,7 +88,7 @@ def _check(colour):
 
 
 def _what(cloud):
-    return f"{NAMES.get(cloud.kind, cloud.kind)} of {cloud.layer} features, {len(cloud.index):,} images"
+    return f"{KINDS.get(cloud.kind, cloud.kind)} of {cloud.layer} features, {len(cloud.index):,} images"
 
 
 def _scatter(ax, cloud, epoch, colour, size=None):
@@ -123,7 +123,7 @@ def _look(value, colour):
     """Colour and marker of a class, or of right (0) and wrong (1)."""
     if colour == "right/wrong":
         return MANY[value], "o"
-    return COLOURS[value % len(COLOURS)], MARKERS[value // len(COLOURS) % len(MARKERS)]
+    return PALETTE[value % len(PALETTE)], MARKERS[value // len(PALETTE) % len(MARKERS)]
 
 
 def _legend(figure, clouds, colour):

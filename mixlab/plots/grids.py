@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mixlab import evaluate, runs
-from mixlab.errors import CheckpointError
-from mixlab.files import read_json, write
-from mixlab.params import Cell, described
+from mixlab.files import write
+from mixlab.params import Cell, described, read_state
 from mixlab.plots.evaluated import evaluations_of
 from mixlab.plots.style import png
 
@@ -30,6 +29,7 @@ class Made:
         seconds: in training steps.
         same: text equal for runs whose accuracies may be compared: data, encoder, epochs and protocol.
         about: facts for tables: a dict.
+        notebook: path of its executed ``pretrain.ipynb``, which need not be there any more.
     """
 
     cell: Cell
@@ -38,6 +38,7 @@ class Made:
     seconds: float
     same: str
     about: dict
+    notebook: Path
 
 
 @dataclass(frozen=True)
@@ -120,19 +121,12 @@ def grid_results(params):
     Returns:
         ``GridResults``.
     """
-    states = {cell.name: _state(params.folder, cell) for cell in params.cells}
+    states = {cell.name: read_state(params.folder, cell.name) for cell in params.cells}
     found = [_made(params, cell, states[cell.name]) for cell in params.cells]
     made = tuple(one for one in found if one is not None)
     done = {one.cell.name for one in made}
     failed = {n: s["message"] for n, s in states.items() if s.get("status") == "failed" and n not in done}
     return GridResults(params, made, _panels(params.cells, made), failed)
-
-
-def _state(folder, cell):
-    try:
-        return read_json(folder / "cells" / f"{cell.name}.json")
-    except (FileNotFoundError, CheckpointError):
-        return {}
 
 
 def _made(params, cell, state):
@@ -154,7 +148,8 @@ def _made(params, cell, state):
              "data_checksum": checksums[0], "queries_checksum": checksums[1], "trained_by": record.get("trained_by"),
              "protocol_hash": runs.identity_hash(rules), "device": result.get("device"),
              "threads": result.get("threads"), "versions": runs.in_words(result.get("versions", {}))}
-    return Made(cell, run, top1, result.get("seconds"), same, about)
+    notebook = params.folder / "notebooks" / f"{cell.name}-pretrain.ipynb"
+    return Made(cell, run, top1, result.get("seconds"), same, about, notebook)
 
 
 def accuracy_of(record, measure, on="test"):

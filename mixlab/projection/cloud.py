@@ -37,7 +37,8 @@ class Cloud:
         maps: float32 (E, N, 2), all on the one map fitted to the last epoch.
         quality: of the last epoch's map, as ``projection.quality`` gives it.
         split: ``test``, or ``val`` where the run held images out and kept snapshots of them.
-        checksum: of all images of the split: clouds of equal split and checksum number their images alike.
+        checksum: of all images of the split, for ``val`` of the training set it was taken from: clouds of one
+            checksum on ``test`` number their images alike.
         made_by: who made the map, in words.
         features: float32 (E, N, D) of length 1, that ``remap`` maps again.
     """

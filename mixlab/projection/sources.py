@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from mixlab import data, runs, snapshots
+from mixlab import runs, snapshots
 from mixlab.data import Images
-from mixlab.errors import CheckpointError, DataError, ParamError, nearest, problem
+from mixlab.errors import CheckpointError, ParamError, nearest, problem
 from mixlab.evaluate import LAYERS, Features, features, knn_predict
 from mixlab.evaluate.evaluation import CONTROL
+from mixlab.evaluate.subjects import check_checksum, own_images
 from mixlab.files import sha256
 
 KNN_K, KNN_TEMPERATURE = 200, 0.1  # as an evaluation's first kNN
@@ -54,7 +55,7 @@ def source(run, layer, points, data_dir, epochs, device):
     Raises:
         DataError: other images than the run's. CheckpointError: damaged snapshots.
     """
-    parts = load_images(run, data_dir)
+    parts = own_images(run, data_dir)
     kept = snapshots.read(run) if epochs == "all" and layer == "encoder" else None
     if kept is None:
         return _newest(run, layer, points, parts, device)
@@ -86,37 +87,8 @@ def _answers(stored, index):
     return stored["knn_predictions"][index] if "knn_predictions" in stored else None
 
 
-def load_images(run, data_dir="auto"):
-    """``{"train", "test"}`` and, where the run held some out, ``"val"``: the images of a run, all with their labels.
-
-    Raises:
-        DataError: other images than the run's, as ``evaluate`` refuses them. ParamError, DataError: as ``data.load``.
-    """
-    values = run.params() | {"label_fraction": 1.0}
-    values |= {} if data_dir == "auto" else {"data_dir": data_dir}
-    splits = data.load_splits(values)
-    found = {"train": splits.train, splits.knn_split: splits.queries}
-    if splits.knn_split != "test":
-        place = {name: values[name] for name in ("image_size", "skip_broken")}
-        found["test"] = data.load(values["dataset"], None if values["data_dir"] == "auto" else values["data_dir"],
-                                  split="test", **place)
-    result = run.result()
-    _check_checksum("data_checksum", result.get("data_checksum", "unknown"),
-                    f"the images {run.name} was trained on", splits.train)
-    queries = result.get("queries_checksum")
-    if queries is not None and result.get("knn_split") == splits.knn_split:
-        _check_checksum("queries_checksum", queries, f"the {splits.knn_split} images of {run.name}", splits.queries)
-    return found
-
-
-def _check_checksum(name, checksum, whose, images):
-    if images.checksum != checksum:
-        raise DataError(problem(name, f"{checksum[:12]}..., that of {whose}", images.checksum,
-                                "Put those images back, or set data_dir to where they are"))
-
-
 def _check_snapshots(run, kept, images):
-    _check_checksum("snapshots", kept.checksum, f"the images that {run.name} took its snapshots of", images)
+    check_checksum("snapshots", kept.checksum, f"the images that {run.name} took its snapshots of", images)
     last = run.params()["epochs"]
     if kept.epochs[-1] != last:
         raise CheckpointError(f"{run.path / 'snapshots'}: a snapshot of the last epoch, {last}; got up to epoch "

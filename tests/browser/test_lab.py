@@ -120,3 +120,11 @@ def test_linear_eval_notebook_in_lab(page):
     explorer.scroll_into_view_if_needed()
     assert explorer.locator("img").count() > 0
     screenshot(page, "linear_eval")
+
+
+def test_benchmark_notebook_in_lab(page):
+    """Every part is measured, and a picture of the measurements is shown."""
+    open_notebook(page, "benchmark")
+    run_all(page, seconds=240)
+    assert not errors(page)
+    assert [o for o in outputs(page) if "image/png" in o.get("data", {})]

@@ -60,6 +60,13 @@ def hover(page):
     assert not words.text_content().startswith("here ") and not stack.locator(".attention-mark").is_visible()
 
 
+def upload(page, file):
+    """Clicks on the input, as a person does, and chooses the file in the dialog that opens."""
+    with page.expect_file_chooser() as dialog:
+        page.locator(".attention-upload input[type=file]").click()
+    dialog.value.set_files(file)
+
+
 def test_attention_explorer_in_lab(page, book, tmp_path):
     open_notebook(page, "attention")
     run_all(page)
@@ -81,12 +88,11 @@ def test_attention_explorer_in_lab(page, book, tmp_path):
     broken.write_bytes(b"no picture")
     large.write_bytes(bytes(9 * 2**20))
     Image.new("RGBA", (90, 50), (200, 30, 30, 255)).save(own)
-    chooser = page.locator(".attention-upload input[type=file]")
-    chooser.set_input_files(large)
+    upload(page, large)
     page.get_by_text("large.png: a picture of at most 8 MiB; got 9.0").wait_for()
-    chooser.set_input_files(broken)
+    upload(page, broken)
     page.get_by_text("broken <b>.png: an image").wait_for()
-    chooser.set_input_files(own)
+    upload(page, own)
     page.locator(".attention-image", has_text="me & <i>.png").wait_for()
     page.wait_for_function(MANY, arg=5)
 
@@ -96,6 +102,9 @@ def test_attention_explorer_in_lab(page, book, tmp_path):
     second.click()
     page.locator(".attention-image[aria-pressed=true]").nth(0).wait_for()
     page.wait_for_function("document.querySelectorAll('.attention-tile figcaption')[1].textContent === 'cosine 1.00'")
+    page.locator(".attention-picker button[aria-pressed=true]").first.click()  # the first image goes, the picked stays
+    page.wait_for_function(MANY, arg=4)
+    assert page.locator(".attention-image").first.get_attribute("aria-pressed") == "true"
     wait_idle(page)
     page.locator(".attention").first.scroll_into_view_if_needed()
     screenshot(page, "attention_lab")

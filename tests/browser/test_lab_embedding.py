@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from conftest import guard
 from desk import errors, open_notebook, run_all, screenshot
@@ -120,6 +121,33 @@ def lasso(page, left, right, top=0.12, bottom=0.88):
     return time.monotonic() - start
 
 
+def drag_to_start(page):
+    """Drags the handle of the epoch slider to its left end."""
+    box, rail = (page.locator(f".widget-slider {part}").first.bounding_box() for part in (".noUi-handle", ".noUi-base"))
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(rail["x"] - 5, box["y"] + box["height"] / 2, steps=8)
+    page.mouse.up()
+
+
+def switch_colour(page, name):
+    """Clicks on the list of colourings and chooses by its name, as the list of the system is drawn outside the page."""
+    page.locator(".widget-dropdown", has_text="colour").locator("select").click()
+    page.keyboard.type(name)
+    page.keyboard.press("Enter")
+
+
+def selected_images(page, clouds):
+    """Of each cloud the images that its map shows as selected, coloured by label: one trace a class."""
+    points = steady(page, SELECTED.replace(".length)", ")"))
+    half, found = len(points) // len(clouds), []
+    for pane, cloud in enumerate(clouds):
+        traces = points[pane * half:(pane + 1) * half]
+        found.append({int(cloud.index[np.flatnonzero(cloud.labels == label)[place]])
+                      for label, places in enumerate(traces) for place in places})
+    return found
+
+
 def steady(page, script):
     """What ``script`` gives once it has given it twice."""
     before = None
@@ -147,15 +175,14 @@ def test_one_run_in_lab(explorer, project):
     screenshot(page, "embedding-hover")
 
     before, ranges = page.evaluate(COLUMN, 0), page.evaluate(RANGES)
-    page.locator(".widget-slider .noUi-handle").focus()
-    page.keyboard.press("Home")
+    drag_to_start(page)
     page.get_by_text("epoch 0", exact=False).first.wait_for()
     page.wait_for_function(f"before => ({COLUMN})(0)[0] !== before", arg=before[0])
     assert len(page.evaluate(COLUMN, 0)) == len(before) and page.evaluate(RANGES) == ranges
     page.locator(".widget-play button").first.click()  # from the first epoch to the last
     page.wait_for_function(f"before => ({COLUMN})(0)[0] === before", arg=before[0])
 
-    page.locator(".widget-dropdown", has_text="colour").locator("select").select_option("right or wrong")
+    switch_colour(page, "right or wrong")
     page.locator(".legendtext", has_text="wrong").wait_for()
     page.locator(".legendtext", has_text="airplane").wait_for(state="hidden")
     page.get_by_role("button", name="only mistakes").click()
@@ -163,7 +190,7 @@ def test_one_run_in_lab(explorer, project):
     page.wait_for_function("n => document.querySelector('.js-plotly-plot').data[0].x.length === 0", arg=wrong)
     assert len(page.evaluate(COLUMN, 1)) == wrong > 0
     page.get_by_role("button", name="only mistakes").click()
-    page.locator(".widget-dropdown", has_text="colour").locator("select").select_option("label")
+    switch_colour(page, "label")
     page.locator(".legendtext", has_text="airplane").wait_for()
 
     lasso(page, 0.05, 0.4)
@@ -181,17 +208,26 @@ def test_one_run_in_lab(explorer, project):
     page.locator(".mixlab-sheet").wait_for(state="detached")
 
 
-def test_two_runs_in_lab(explorer):
-    """Side by side: what is pointed at and what is selected in one is so in the other, and the legend hides in both."""
+def test_two_runs_in_lab(explorer, project):
+    """Side by side: the image pointed at and the images selected in one are those in the other; one legend for both."""
     page = explorer("pair", SMALL, 2)
-    hover(page, 4, 1)
+    images = data.load("cifar10-mini", split="test")
+    clouds = [fake_cloud(project / "notebooks" / "clouds", images, 500, seed=s, level=v, name=n)
+              for s, v, n in ((1, 0.9, "first"), (2, 0.5, "second"))]
+    deer = [cloud.index[cloud.labels == 4].tolist() for cloud in clouds]
+    both = next(image for image in deer[0] if image in deer[1])
+    assert hover(page, 4, deer[0].index(both))[0] == both
+    page.wait_for_function("document.querySelector('.js-plotly-plot').layout.shapes?.length === 4")
+    ring = page.evaluate("""() => document.querySelector('.js-plotly-plot').layout.shapes.filter(s => s.xref === 'x2' &&
+        s.type === 'circle').map(s => [(s.x0 + s.x1) / 2, (s.y0 + s.y1) / 2])""")
+    there = clouds[1].maps[-1][np.flatnonzero(clouds[1].index == both)]
+    assert np.allclose(ring, there, atol=1e-3), "the ring of the other map is around the same image"
     page.wait_for_function("document.querySelector('.js-plotly-plot').layout.shapes?.length >= 2")
     screenshot(page, "embedding-pair")
     lasso(page, 0.04, 0.2)
-    selected = steady(page, SELECTED)
-    left, right = selected[:len(selected) // 2], selected[len(selected) // 2:]
-    assert 0 < sum(right) < sum(left) == int(page.get_attribute(".mixlab-sheet", "data-count"))
-    assert all(there <= here for here, there in zip(left, right, strict=True))
+    left, right = selected_images(page, clouds)
+    assert len(left) == int(page.get_attribute(".mixlab-sheet", "data-count"))
+    assert right == left & set(clouds[1].index.tolist()) != set() and right < left
     page.locator(".legendtoggle").first.click()
     page.wait_for_function("""() => {
         const data = document.querySelector(".js-plotly-plot").data;
