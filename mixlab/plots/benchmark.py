@@ -84,6 +84,9 @@ def benchmark_growth(rows):
     left.set(xscale="log", xlabel="images in the batch, or in the data set", ylabel="times the cost at the first size",
              title="Cost of a view (band: 10 %)")
     if cases:
+        sizes = sorted({row.size for own in cases.values() for row in own})
+        left.set_xticks(sizes, [f"{size:,}" for size in sizes], fontsize=7)
+        left.minorticks_off()
         left.legend(fontsize=8)
     _ratio_bars(right, [r for r in rows if r.part in ("neighbours", "probe", "epoch") and r.unit == "times as fast as"])
     return figure

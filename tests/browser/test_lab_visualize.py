@@ -94,3 +94,9 @@ def test_visualize_notebook_in_lab(page, project):
             screenshot(page, f"visualize-{number + 1}-{width}")
             right = plots.nth(number).evaluate("p => [p, p.parentElement].map(e => e.getBoundingClientRect().right)")
             assert right[0] <= right[1] + 1 and right[0] <= width, "the figure is wider than its place"
+        for part in (".mixlab-runs", ".mixlab-card", ".attention"):
+            shown = page.locator(part).first
+            shown.scroll_into_view_if_needed()
+            page.wait_for_timeout(300)
+            screenshot(page, f"visualize{part.replace('.', '-')}-{width}")
+            assert 100 < shown.evaluate("e => e.getBoundingClientRect().right") <= width, f"{part} is cut off"
