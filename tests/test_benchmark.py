@@ -89,6 +89,14 @@ def test_the_first_call_is_not_counted():
     assert timing.seconds == (1.0, 1.0, 1.0)
 
 
+def test_an_arm_that_compiled_is_timed_like_the_others():
+    """However long its compilation took, turns are filled with calls of what came out of it."""
+    hands, fast = Hands(), 0.00390625
+    cold = hands.arm("a", (30.0 if n == 0 else fast for n in count()), (30.0 if n == 0 else fast for n in count()))
+    (timing,) = interleave([cold], Pace(rounds=5, budget=15.0, least=0.2), hands.read)
+    assert timing.seconds == (fast,) * 5 and len(hands.calls) == 2 + 5 * round(0.2 / fast)
+
+
 @pytest.mark.parametrize(("budget", "rounds"), [(1000.0, 9), (50.0, 5), (1.0, 3)])
 def test_rounds_end_with_the_budget_but_three_are_made(budget, rounds):
     hands = Hands()
@@ -224,6 +232,28 @@ def test_bf16_is_an_arm_of_its_own_where_it_is_used():
     assert ("mixlab soft", "bf16") in contrast.arm_names(8192)
 
 
+def test_the_loss_of_a_training_is_measured_at_one_size(no_peers):
+    rows = list(contrast.measure_in_training(TINY | {"loss_sizes": [16, 4096]}, PACE))
+    assert {(row.part, row.size, row.arm, row.precision) for row in rows} == {
+        ("loss_in_training", 4096, f"mixlab {kind}", precision) for kind in ("hard", "soft")
+        for precision in ("fp32", "bf16")}
+
+
+def test_resnet18_is_measured_in_the_precision_of_peers_too(no_peers):
+    sizes = TINY | {"encoders": ["resnet18", "resnet10"], "precisions": ["bf16"], "compile_step": False}
+    rows = [row for row in step.measure(sizes, replace(PACE, rounds=1, budget=0.01)) if row.unit == "views/s"]
+    assert [(row.case, row.precision) for row in rows] == [("resnet18", "bf16"), ("resnet18", "fp32"),
+                                                           ("resnet10", "bf16")]
+
+
+def test_rows_of_another_machine_stay(tmp_path):
+    gpu = replace(A_ROW, machine="cuda (one)", value=9.0)
+    save(tmp_path / "b.csv", [gpu])
+    save(tmp_path / "b.csv", [replace(A_ROW, machine="cpu (two)")])
+    save(tmp_path / "b.csv", [replace(A_ROW, machine="cpu (two)", value=2.0)])
+    assert [(row.machine, row.value) for row in read(tmp_path / "b.csv")] == [("cuda (one)", 9.0), ("cpu (two)", 2.0)]
+
+
 def test_the_measured_loss_is_the_loss():
     """The timed call makes the gradient that a training step would."""
     call = contrast.step("mixlab hard", "fp32", 32, "cpu")
@@ -309,8 +339,9 @@ def test_costs_are_minutes_of_the_measured_rate_and_floors_are_marked():
     lines = cost.cost_table([measured, replace(measured, arm="lightly", value=5e3)], (30,), ("resnet18",)).splitlines()
     assert lines[2] == "| resnet18 | cpu (some), 1 thread | 1,000 | 50 min | measured: whole epochs (bf16) |"
     assert len(lines) == 3 + len(floors.VENDORS) and all("**floor, not measured**" in line for line in lines[3:])
-    work = floors.count_encoder("resnet18").flops
-    assert f"| {floors.VENDORS['H200'][0] / work:,.0f} |" in lines[3]
+    counted = floors.count_encoder("resnet18")
+    slowest = max(counted.flops / 989e12, 14 * counted.outputs * 2 / 4.8e12)
+    assert f"| {1 / slowest:,.0f} |" in lines[3] and "(memory)" in lines[3] and "(arithmetic)" in lines[4]
 
 
 # Targets

@@ -453,6 +453,21 @@ def test_bf16_products_stay_within_stated_bounds(spread, reading, monkeypatch):
     assert half[1].dtype == torch.bfloat16 and abs(half[0] - expected[0]) < 2e-3
 
 
+@pytest.mark.parametrize("kind", ["ids", "rows"])
+@pytest.mark.parametrize("spread", [1.0, 0.1, 0.03])  # of classes, in lengths of their means: from far to converged
+def test_bf16_errors_are_small_beside_the_attraction_alone(spread, kind):
+    """The bounds of the docstring, at the size from which bf16 products are taken."""
+    n, temperature, ids = losses.BF16_ROWS, 0.1, torch.arange(losses.BF16_ROWS) % 10
+    z = F.normalize(F.normalize(numbers(1, 10, 128))[ids] + spread * numbers(2, n, 128) / 128**0.5)
+    one_hot = F.one_hot(ids, 10).double()
+    targets = ids if kind == "ids" else 0.7 * one_hot + 0.3 * one_hot.roll(1, 0)
+    expected = value_and_gradient(contrastive, z, targets, temperature)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = value_and_gradient(contrastive, z.float(), targets, temperature)
+    assert 0 < abs(got[0] - expected[0]) < 0.002 / temperature
+    assert 1e-4 < (got[1] - expected[1]).norm() * temperature * n**0.5 < 0.003
+
+
 def test_low_temperatures_keep_fp32_products(monkeypatch):
     monkeypatch.setattr(losses, "BF16_ROWS", 0)
     z, ids = numbers(0, 60, 16, dtype=torch.float32), torch.arange(60) // 2

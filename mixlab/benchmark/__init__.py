@@ -23,8 +23,9 @@ __all__ = ["PARTS", "TARGETS", "Arm", "Pace", "Row", "Target", "Timing", "Verdic
            "run", "targets_table", "verdicts"]
 
 PARTS = {"floors": floors.measure, "augmentation": augmentation.measure, "loss": contrast.measure,
-         "neighbours": neighbours.measure, "probe": probe.measure, "step": step.measure, "epoch": epoch.measure}
-TRAINING = ("step", "epoch")  # measured last, in a process that keeps freed memory, as one that trains does
+         "neighbours": neighbours.measure, "probe": probe.measure, "loss_in_training": contrast.measure_in_training,
+         "step": step.measure, "epoch": epoch.measure}
+TRAINING = ("loss_in_training", "step", "epoch")  # measured last, in a process that keeps freed memory
 
 
 def run(params, log=print):

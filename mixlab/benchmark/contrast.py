@@ -3,7 +3,8 @@
 Arms, all with D = 128 and temperature 0.1: ours with class ids (hard) and with mixed label rows (soft), float32 and
 bf16; lightly's ``NTXentLoss`` with image ids; pytorch-metric-learning's ``SupConLoss`` with class ids. Much of the
 peers' time at thousands of embeddings goes to pages for their N x N matrices, which the system gives and takes back
-each time; in a process that keeps freed memory (``mixlab.allocator``) they are about 2.5 times as fast, ours no faster.
+each time; in a process that keeps freed memory (``mixlab.allocator``) they are about 2.5 times as fast, ours no faster:
+``measure_in_training`` measures that too.
 """
 
 from dataclasses import replace
@@ -20,6 +21,7 @@ from mixlab.losses import contrastive
 DIM, CLASSES, TEMPERATURE = 128, 10, 0.1
 OURS = {"mixlab hard": "hard", "mixlab soft": "soft"}
 PEERS = {"lightly NTXent": "lightly", "metric-learning SupCon": "pytorch-metric-learning"}
+IN_TRAINING = 8192  # embeddings
 BF16_FROM = 4096  # smaller batches are computed in float32, whatever is asked for
 
 
@@ -41,6 +43,14 @@ def measure(values, pace):
         peaks = peak_mebibytes(wanted, size, pace)
         yield from _memory_rows(size, peaks, pace)
         last |= {key: (size, t.median, 2**20 * peaks[key]) for key, t in zip(wanted, timings, strict=True)}
+
+
+def measure_in_training(values, pace):
+    """Rows of ms at the size nearest to 8,192, for a process that keeps freed memory, as one that trains does."""
+    size = min(values["loss_sizes"], key=lambda size: abs(size - IN_TRAINING))
+    wanted = [key for key in arm_names(size) if key[0] in OURS or peers.has(PEERS[key[0]])]
+    arms = [Arm(name, step(name, precision, size, pace.device), 1, precision) for name, precision in wanted]
+    yield from rows_of("loss_in_training", "forward and backward", size, interleave(arms, pace), pace)
 
 
 def arm_names(size):

@@ -3,6 +3,8 @@
 Also whether an image costs the same in a larger batch, and in a larger data set.
 """
 
+import os
+
 import torch
 from torch.utils.data import DataLoader, Dataset
 
@@ -96,9 +98,11 @@ class _Pictures(Dataset):
 
 
 def _lightly_epoch(encoder, images, size, device):
-    """lightly's transform on PIL images, a DataLoader in this process, and its step."""
+    """lightly's transform on PIL images, a DataLoader (for a GPU with a process a core), and its step."""
     data = _Pictures(pictures(images), peers.lightly_views(RECIPE))
-    loader = DataLoader(data, size, shuffle=True, drop_last=True, generator=torch.Generator().manual_seed(0))
+    workers = os.cpu_count() if device == "cuda" else 0
+    loader = DataLoader(data, size, shuffle=True, drop_last=True, generator=torch.Generator().manual_seed(0),
+                        num_workers=workers, persistent_workers=workers > 0)
     step = peers.lightly_step(encoder, device)
 
     def epoch():

@@ -1,8 +1,9 @@
-"""Floors: what no implementation can beat, counted from the arithmetic of a step and measured ceilings of the machine.
+"""Floors, counted from the work of a step and measured ceilings of the machine.
 
 FLOPs are those that torch's counter finds in the forward and backward pass of encoder and projector (a multiplication
-and its addition are 2). Bytes are those that must move through memory when every convolution, BatchNorm and ReLU of
-the forward and backward pass is as fused as the chain rule allows: ``PASSES`` over each convolution's output.
+and its addition are 2): no implementation of these layers can beat that. Bytes are those that move when every
+convolution is one kernel and BatchNorm with its ReLU takes one pass for the statistics and one to apply them, as the
+libraries of today do (``PASSES`` over each convolution's output); kernels that fuse more would move fewer.
 """
 
 from dataclasses import dataclass, replace
@@ -22,8 +23,8 @@ from mixlab.heads import projector
 # the convolution read (2), one of them with the convolution's input (1).
 PASSES = 14
 BYTES = {"bf16": 2, "fp32": 4}
-# Vendors' figures, not measured here: dense bf16 FLOP/s that large products reach, bytes/s of memory.
-VENDORS = {"H200": (790e12, 4.8e12), "RTX 4080": (97e12, 0.717e12)}
+# Vendors' figures, not measured here: dense bf16 FLOP/s, bytes/s of memory.
+VENDORS = {"H200": (989e12, 4.8e12), "RTX 4080": (97e12, 0.717e12)}
 
 
 @dataclass(frozen=True)

@@ -103,10 +103,10 @@ def _short(value):
 
 
 def save(path, rows):
-    """Writes the rows as CSV. Rows of other parts that the file holds already stay in it."""
+    """Writes the rows as CSV. Rows of other parts and of other machines that the file holds already stay in it."""
     path = Path(path)
-    measured = {row.part for row in rows}
-    kept = [row for row in read(path) if row.part not in measured] if path.exists() else []
+    measured = {(row.part, row.machine) for row in rows}
+    kept = [row for row in read(path) if (row.part, row.machine) not in measured] if path.exists() else []
     text = io.StringIO()
     writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
     writer.writeheader()

@@ -16,12 +16,16 @@ from mixlab.views import Batch
 
 
 def measure(values, pace):
-    """Rows of views per second for each of the encoders, ours in each of the precisions, beside lightly's step."""
+    """Rows of views per second for each of the encoders, ours in each of the precisions, beside lightly's step.
+
+    ResNet-18 is measured in float32 too, so that one ratio is of equal arithmetic.
+    """
     size = values["batch_size"]
     for encoder in values["encoders"]:
         batch = two_views(size, pace.device)
+        precisions = dict.fromkeys([*values["precisions"], *["fp32"] * (encoder == "resnet18")])
         arms = [Arm("mixlab", own_step(encoder, batch, precision, values["compile_step"], pace.device), 2 * size,
-                    precision) for precision in values["precisions"]]
+                    precision) for precision in precisions]
         if peers.has("lightly"):
             arms.append(_lightly(encoder, batch, pace.device))
         else:

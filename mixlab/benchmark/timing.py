@@ -51,7 +51,7 @@ class Pace:
         rounds: in each of which every arm has its turn.
         budget: seconds that the rounds may take together; from there on only ``FEWEST_ROUNDS`` are made.
         least: seconds of a turn; a faster arm is called several times.
-        warm: call every arm once before the first round.
+        warm: call every arm twice before the first round: the first call may compile something.
     """
 
     threads: int = 1
@@ -89,20 +89,17 @@ def interleave(arms, pace, clocks=None):
     """
     clocks = clocks or (lambda: _clocks(pace))
     with limited(pace.threads):
-        first = [_turn(arm, 1, clocks) for arm in arms] if pace.warm else [(1.0, 1.0)] * len(arms)
-        if pace.warm:  # the first call may have compiled something
-            first = [min(t, _turn(arm, 1, clocks)) if t[1] < pace.budget / 10 else t
-                     for arm, t in zip(arms, first, strict=True)]
-        calls = [max(1, round(pace.least / max(wall, 1e-9))) for _, wall in first]
+        warm = [min(_turn(arm, 1, clocks) for _ in "12") if pace.warm else (1.0, 1.0) for arm in arms]  # 1st compiles
+        calls = [max(1, round(pace.least / max(wall, 1e-9))) for _, wall in warm]
         turns = [[] for _ in arms]
-        for number in range(_rounds(first, calls, pace)):
+        for number in range(_rounds(warm, calls, pace)):
             for i in [(number + shift) % len(arms) for shift in range(len(arms))]:
                 turns[i].append(_turn(arms[i], calls[i], clocks))
     return [_timing(arm, turn, n) for arm, turn, n in zip(arms, turns, calls, strict=True)]
 
 
-def _rounds(first, calls, pace):
-    one = sum(wall * n for (_, wall), n in zip(first, calls, strict=True))
+def _rounds(warm, calls, pace):
+    one = sum(wall * n for (_, wall), n in zip(warm, calls, strict=True))
     few = FEWEST_ROUNDS if pace.warm else 1
     return min(pace.rounds, max(few, int(pace.budget / max(one, 1e-9))))
 

@@ -9,7 +9,7 @@ from mixlab.errors import problem
 from mixlab.params.base import Params
 from mixlab.params.pretrain import Auto, Pretrain
 
-PARTS = ("floors", "augmentation", "loss", "neighbours", "probe", "step", "epoch")
+PARTS = ("floors", "augmentation", "loss", "neighbours", "probe", "loss_in_training", "step", "epoch")
 BATCHES = 8  # whose cost is compared between data sets
 Size = Annotated[int, Field(ge=2, le=10**7)]
 Sizes = Annotated[list[Size], Field(min_length=1)]
@@ -37,7 +37,7 @@ class Benchmark(Params):
     matmul_size: Size = 2048
     rounds: Annotated[int, Field(ge=1, le=1000)] = 5
     budget: Annotated[float, Field(gt=0, le=1e5)] = 15.0
-    most_seconds: Annotated[float, Field(gt=0, le=1e5)] = 20.0
+    most_seconds: Annotated[float, Field(gt=0, le=1e5)] = 30.0
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     compile: bool = True
     device: Auto | Literal["cpu", "cuda"] = "auto"

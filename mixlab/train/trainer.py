@@ -192,8 +192,8 @@ class Trainer:
             self.save()
         while self.progress.epoch <= self.values["epochs"]:
             self.method.train()
-            if mixing_stops(self.values, self.progress.epoch):
-                self.method.mixer = MIXERS["none"]()
+            if mixing_stops(self.values, self.progress.epoch) and not isinstance(self.method.mixer, MIXERS["none"]):
+                self.method.mixer, warm = MIXERS["none"](), False  # draws of another form compile anew
             if self.values["compile"] and not warm:
                 warm = self._warm_up()
             while self.progress.step < self.steps:
@@ -223,6 +223,9 @@ class Trainer:
         due = time.monotonic() - self.saved >= self.values["checkpoint_every"]
         wanted = self.ranks.most(STOP if stop else SAVE if due else 0)
         if wanted:
+            started = time.monotonic()
+            self._raise_if_bad()  # waits for the device, so its time belongs to the steps
+            self.progress.seconds += time.monotonic() - started
             self.save()
             self.saved = time.monotonic()
         if wanted == STOP:
