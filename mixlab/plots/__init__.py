@@ -15,7 +15,7 @@ from mixlab.plots.published import EVALUATIONS, Score, choices, published, selec
 from mixlab.plots.regions import regions
 from mixlab.plots.seen import Seen, overlay, runs_table, survey, tame
 from mixlab.plots.style import COLOURS, png
-from mixlab.plots.tables import accuracy, evaluation_table, grouped_table, overview, paper_table
+from mixlab.plots.tables import accuracy, evaluation_table, grouped_table, markdown, overview, paper_table
 from mixlab.plots.training import curves, draw_curves, summary
 
 __all__ = ["COLOURS", "EVALUATIONS", "Effect", "Evaluated", "GridResults", "Score", "Seen", "accuracy", "accuracy_bars",
@@ -24,7 +24,7 @@ __all__ = ["COLOURS", "EVALUATIONS", "Effect", "Evaluated", "GridResults", "Scor
            "confused_pairs", "confusion", "cost", "curves", "draw_curves", "effect", "effects_of", "embedding",
            "embedding_epochs", "evaluated", "evaluation_table", "evaluations_of", "example", "few_labels", "filtered",
            "gallery", "grid_results", "grouped_table", "heat_map", "images_of", "in_label", "interaction", "keep_grid",
-           "landscape", "localisation", "mean_and_spread", "mixing_effects", "mixtures", "overlay", "overview",
+           "landscape", "localisation", "markdown", "mean_and_spread", "mixing_effects", "mixtures", "overlay", "overview",
            "paper_table", "phi", "png", "published", "regions", "robustness", "rules_of", "runs_table", "select",
            "shares", "similarities", "spectrum", "spelt", "style_of", "summary", "survey", "tame", "views",
            "wrong_index"]

@@ -45,10 +45,15 @@ def html_table(head, rows):
     return f'<div style="overflow-x:auto"><table><tr>{"".join(cells)}</tr>{lines}</table></div>'
 
 
-def overview(scores, shown):
-    """How many scores there are, of whom, and how many are shown, in words (IPython Markdown)."""
+def markdown(text):
+    """Text that a notebook shows as Markdown (IPython Markdown)."""
     from IPython.display import Markdown
 
+    return Markdown(text)
+
+
+def overview(scores, shown):
+    """How many scores there are, of whom, and how many are shown, in words (IPython Markdown)."""
     own = [s for s in scores if s.is_ours]
     if own:
         names = {name for s in own for name in s.source.split(", ")}
@@ -59,7 +64,7 @@ def overview(scores, shown):
     other = [s for s in scores if not s.is_ours]
     memory = sum(s.source_kind == "memory" for s in other)
     last = f" {memory} of them are quoted from memory and unfit for a paper." if memory else ""
-    return Markdown(f"{first}\n\n**Published:** {len(other)} scores from {len({s.source for s in other})} places."
+    return markdown(f"{first}\n\n**Published:** {len(other)} scores from {len({s.source for s in other})} places."
                     f"{last} **Shown below:** {len(shown)} in all.")
 
 
