@@ -18,13 +18,13 @@ from mixlab.plots.style import COLOURS, png
 from mixlab.plots.tables import accuracy, evaluation_table, grouped_table, markdown, overview, paper_table
 from mixlab.plots.training import curves, draw_curves, summary
 
-__all__ = ["COLOURS", "EVALUATIONS", "Effect", "Evaluated", "GridResults", "Score", "Seen", "accuracy", "accuracy_bars",
-           "alpha_curves", "answers_of", "attention", "benchmark_growth", "benchmark_loss", "benchmark_rates",
-           "benchmark_targets", "beside", "beta_density", "choices", "chosen", "collect", "colours_of", "comparisons",
-           "confused_pairs", "confusion", "cost", "curves", "draw_curves", "effect", "effects_of", "embedding",
-           "embedding_epochs", "evaluated", "evaluation_table", "evaluations_of", "example", "few_labels", "filtered",
-           "gallery", "grid_results", "grouped_table", "heat_map", "images_of", "in_label", "interaction", "keep_grid",
-           "landscape", "localisation", "markdown", "mean_and_spread", "mixing_effects", "mixtures", "overlay", "overview",
-           "paper_table", "phi", "png", "published", "regions", "robustness", "rules_of", "runs_table", "select",
-           "shares", "similarities", "spectrum", "spelt", "style_of", "summary", "survey", "tame", "views",
-           "wrong_index"]
+__all__ = ["COLOURS", "EVALUATIONS", "Effect", "Evaluated", "GridResults", "Score", "Seen", "accuracy",
+           "accuracy_bars", "alpha_curves", "answers_of", "attention", "benchmark_growth", "benchmark_loss",
+           "benchmark_rates", "benchmark_targets", "beside", "beta_density", "choices", "chosen", "collect",
+           "colours_of", "comparisons", "confused_pairs", "confusion", "cost", "curves", "draw_curves", "effect",
+           "effects_of", "embedding", "embedding_epochs", "evaluated", "evaluation_table", "evaluations_of",
+           "example", "few_labels", "filtered", "gallery", "grid_results", "grouped_table", "heat_map", "images_of",
+           "in_label", "interaction", "keep_grid", "landscape", "localisation", "markdown", "mean_and_spread",
+           "mixing_effects", "mixtures", "overlay", "overview", "paper_table", "phi", "png", "published", "regions",
+           "robustness", "rules_of", "runs_table", "select", "shares", "similarities", "spectrum", "spelt",
+           "style_of", "summary", "survey", "tame", "views", "wrong_index"]
