@@ -101,7 +101,7 @@ def test_an_arm_that_compiled_is_timed_like_the_others():
 def test_rounds_end_with_the_budget_but_three_are_made(budget, rounds):
     hands = Hands()
     (timing,) = interleave([hands.arm("a", always(10.0), always(10.0))], Pace(rounds=9, budget=budget), hands.read)
-    assert len(timing.seconds) == rounds
+    assert len(timing.seconds) == rounds and len(hands.calls) == 1 + rounds, "one warm-up, then every call is a turn"
 
 
 def test_one_thread_of_a_cpu_is_timed_by_what_it_computes():

@@ -7,6 +7,7 @@ each time; in a process that keeps freed memory (``mixlab.allocator``) they are 
 ``measure_in_training`` measures that too.
 """
 
+import math
 from dataclasses import replace
 
 import torch
@@ -33,7 +34,8 @@ def measure(values, pace):
     last = {}  # (arm, precision): (size, seconds, bytes) of the last size measured
     for size in sorted(values["loss_sizes"]):
         wanted = [key for key in arm_names(size) if key[0] in OURS or peers.has(PEERS[key[0]])]
-        reasons = {key: reason for key in wanted if (reason := too_much(last.get(key), size, values["most_seconds"]))}
+        patience = {key: math.inf if key[0] in OURS and key[1] == "bf16" else values["most_seconds"] for key in wanted}
+        reasons = {key: reason for key in wanted if (reason := too_much(last.get(key), size, patience[key]))}
         yield from (Row("loss", "forward and backward", size, name, None, reason, precision=precision)
                     for (name, precision), reason in reasons.items())
         wanted = [key for key in wanted if key not in reasons]

@@ -91,7 +91,7 @@ def stamped(rows, device):
 
 def in_words(row):
     """One line for a person."""
-    what = f"{row.part:<13}{row.case}, {row.size:,}, {row.arm} {row.precision}"
+    what = f"{row.part:<17}{row.case}, {row.size:,}, {row.arm} {row.precision}"
     if row.value is None:
         return f"{what}: {row.unit}"
     spread = "" if row.low is None or row.rounds < 2 else f" ({_short(row.low)} to {_short(row.high)})"

@@ -51,7 +51,7 @@ class Pace:
         rounds: in each of which every arm has its turn.
         budget: seconds that the rounds may take together; from there on only ``FEWEST_ROUNDS`` are made.
         least: seconds of a turn; a faster arm is called several times.
-        warm: call every arm twice before the first round: the first call may compile something.
+        warm: call every arm before the first round: the first call may compile something.
     """
 
     threads: int = 1
@@ -89,17 +89,19 @@ def interleave(arms, pace, clocks=None):
     """
     clocks = clocks or (lambda: _clocks(pace))
     with limited(pace.threads):
-        warm = [min(_turn(arm, 1, clocks) for _ in "12") if pace.warm else (1.0, 1.0) for arm in arms]  # 1st compiles
-        calls = [max(1, round(pace.least / max(wall, 1e-9))) for _, wall in warm]
-        turns = [[] for _ in arms]
-        for number in range(_rounds(warm, calls, pace)):
+        for _ in range(pace.warm):  # it may compile something
+            [_turn(arm, 1, clocks) for arm in arms]
+        once = [_turn(arm, 1, clocks) if pace.warm else (1.0, 1.0) for arm in arms]
+        calls = [max(1, round(pace.least / max(wall, 1e-9))) for _, wall in once]
+        turns = [[turn] if pace.warm and max(calls) == 1 else [] for turn in once]  # a call that is a turn counts
+        for number in range(len(turns[0]), _rounds(once, calls, pace)):
             for i in [(number + shift) % len(arms) for shift in range(len(arms))]:
                 turns[i].append(_turn(arms[i], calls[i], clocks))
     return [_timing(arm, turn, n) for arm, turn, n in zip(arms, turns, calls, strict=True)]
 
 
-def _rounds(warm, calls, pace):
-    one = sum(wall * n for (_, wall), n in zip(warm, calls, strict=True))
+def _rounds(once, calls, pace):
+    one = sum(wall * n for (_, wall), n in zip(once, calls, strict=True))
     few = FEWEST_ROUNDS if pace.warm else 1
     return min(pace.rounds, max(few, int(pace.budget / max(one, 1e-9))))
 

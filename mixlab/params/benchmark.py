@@ -28,7 +28,7 @@ class Benchmark(Params):
     view_batch: Size = 256
     batch_sizes: Sizes = Field(default=[64, 128, 256])
     data_sizes: Sizes = Field(default=[2000, 20_000, 100_000])
-    epoch_images: Size = 256
+    epoch_images: Size = 128
     loss_sizes: Sizes = Field(default=[512, 2048, 8192, 32_768, 65_536])
     bank_size: Size = 50_000
     queries: Size = 5000
@@ -36,8 +36,8 @@ class Benchmark(Params):
     probe_images: Size = 512
     matmul_size: Size = 2048
     rounds: Annotated[int, Field(ge=1, le=1000)] = 5
-    budget: Annotated[float, Field(gt=0, le=1e5)] = 15.0
-    most_seconds: Annotated[float, Field(gt=0, le=1e5)] = 30.0
+    budget: Annotated[float, Field(gt=0, le=1e5)] = 10.0
+    most_seconds: Annotated[float, Field(gt=0, le=1e5)] = 20.0
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     compile: bool = True
     device: Auto | Literal["cpu", "cuda"] = "auto"
