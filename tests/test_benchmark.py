@@ -321,16 +321,21 @@ def test_resnet18_has_the_known_work():
 
 
 def test_a_floor_is_a_rate_at_the_ceilings_and_a_share_is_of_it():
-    rows = list(floors.measure({"encoders": ["resnet10"], "matmul_size": 64}, PACE))
+    rows = list(floors.measure(TINY | {"loss_sizes": [1000]}, PACE))
     best = {p: max(r.value for r in rows if r.unit == "TFLOP/s" and r.precision == p) for p in ("fp32", "bf16")}
     work = floors.count_encoder("resnet10").flops
-    floor = {r.precision: r.value for r in rows if r.arm == "arithmetic floor"}
+    floor = {r.precision: r.value for r in rows if (r.case, r.arm) == ("resnet10", "arithmetic floor")}
     assert floor == {p: pytest.approx(1e12 * best[p] / work) for p in best}
     mine = Row("step", "resnet10", 64, "mixlab", floor["bf16"] / 4, "views/s", precision="bf16")
     slower = replace(mine, part="epoch", value=mine.value / 2)
     shares = {r.against: r for r in floors.shares([*rows, mine, slower, replace(mine, arm="lightly", value=1e9)])}
     assert shares["arithmetic floor"].value == pytest.approx(0.25)
     assert set(shares) == {"arithmetic floor", "memory floor"}
+    beside = {r.unit: r.value for r in rows if r.case not in ("resnet10", "ceiling", "resnet10, a view")}
+    assert beside["ms"] == pytest.approx(1e3 * 3 * 1000**2 * 128 / (1e12 * best["fp32"]))
+    assert beside["queries/s"] == pytest.approx(1e12 * best["fp32"] / (2 * 300 * 512))
+    (copy,) = (r.value for r in rows if r.unit == "GB/s")
+    assert beside["views/s"] == pytest.approx(1e9 * copy / (3072 + 4 * 3072))
 
 
 def test_costs_are_minutes_of_the_measured_rate_and_floors_are_marked():

@@ -12,6 +12,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from mixlab.benchmark.contrast import DIM
+from mixlab.benchmark.neighbours import DIM as FEATURES
 from mixlab.benchmark.rows import OURS, Row, is_ours, rows_of
 from mixlab.benchmark.timing import Arm, interleave
 from mixlab.encoders import Encoder
@@ -74,6 +76,23 @@ def measure(values, pace):
             for kind, seconds in zip(("arithmetic", "memory"), both, strict=True):
                 yield Row("floors", encoder, 1, f"{kind} floor", 1 / seconds, "views/s", precision=precision,
                           threads=pace.threads, clock="derived")
+    yield from _beside_steps(values, ceilings, pace)
+
+
+def _beside_steps(values, ceilings, pace):
+    """Rows of what views, losses and neighbours could reach at the ceilings.
+
+    A view: uint8 pixels read once, float32 ones written once. The loss of N embeddings of D numbers: products of every
+    pair once, and two products with them for the gradient, N^2 D FLOPs each. Neighbours: 2 M D FLOPs a query.
+    """
+    about = {"precision": "fp32", "threads": pace.threads, "clock": "derived"}
+    yield Row("floors", "a view of 32 x 32", 1, "memory floor",
+              1e9 * ceilings["GB/s", "any"] / (3 * 32**2 * 5), "views/s", **about)
+    for size in values["loss_sizes"]:
+        yield Row("floors", "loss, forward and backward", size, "arithmetic floor",
+                  1e3 * 3 * size**2 * DIM / (1e12 * ceilings["TFLOP/s", "fp32"]), "ms", **about)
+    yield Row("floors", f"neighbours of {values['bank_size']:,}", values["queries"], "arithmetic floor",
+              1e12 * ceilings["TFLOP/s", "fp32"] / (2 * values["bank_size"] * FEATURES), "queries/s", **about)
 
 
 def _ceilings(side, pace):
