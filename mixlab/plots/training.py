@@ -31,7 +31,7 @@ def draw_curves(left, right, history, colour=COLOURS[0], label=None, line="-"):
     right.set(xlabel="epoch", ylabel="top-1 accuracy in %", title="Weighted kNN on features (dotted: untrained)")
     for ax in (left, right):
         ax.grid(alpha=0.3)
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
 
 
 def _cycle(count):
