@@ -37,7 +37,8 @@ def _rates(ax, rows, name):
         ax.barh(place, row.value, color=OURS if row.arm.startswith("mixlab") else PEER)
         if row.low is not None:
             ax.plot([row.low, row.high], [place, place], color="black", lw=1)
-        ax.annotate(f" {row.value:,.0f}", (row.value, place), va="center", fontsize=7)
+        ax.annotate(f" {row.value:,.0f}", (0, place), xycoords=("axes fraction", "data"), va="center", fontsize=7,
+                    color="white" if row.arm.startswith("mixlab") else "black")
     ax.set_yticks(range(len(rows)), [verbatim(name(row)) for row in rows], fontsize=8)
     if rows:
         ax.set(xscale="log", xlim=(min(r.value for r in rows) / 2, max(r.value for r in rows) * 3))
@@ -96,7 +97,7 @@ def _ratio_bars(ax, rows):
     for place, row in enumerate(rows):
         ax.barh(place, row.value, color=OURS)
         ax.plot([row.low, row.high], [place, place], color="black", lw=1)
-        ax.annotate(f" {row.value:.3g}", (row.value, place), va="center", fontsize=8)
+        ax.annotate(f" {row.value:.3g}", (max(row.value, row.high), place), va="center", fontsize=8)
     ax.set_yticks(range(len(rows)), [verbatim(f"{r.case}\nagainst {r.against}") for r in rows], fontsize=7)
     ax.axvline(1, color="black", lw=0.8)
     ax.set(xscale="log", title="Times as fast")
