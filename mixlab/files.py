@@ -1,5 +1,6 @@
 """The one way mixlab writes a file: whole or not at all. Also checksums, JSON, strict YAML and safe names."""
 
+import errno
 import hashlib
 import json
 import math
@@ -35,12 +36,21 @@ def write(path, content):
         if temporary and os.path.exists(temporary):
             os.unlink(temporary)
         raise type(error)(error.errno, f"{error.strerror}: {path} needs {len(content):,} bytes, "
-                                       f"{_free(path.parent)}. The previous file is unchanged") from error
+                                       f"{_free(path.parent)}. The previous file is unchanged. "
+                                       f"{_remedy(error, len(content))} and start again to continue") from error
     _sync_folder(path.parent)
 
 
 def _free(folder):
     return f"{shutil.disk_usage(folder).free:,} are free" if folder.exists() else f"{folder} does not exist"
+
+
+def _remedy(error, size):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"Free {size:,} bytes there"
+    if error.errno == errno.EFBIG:
+        return f"Allow files of {size:,} bytes there (ulimit -f)"
+    return "Put the folder back" if error.errno == errno.ENOENT else "Make that folder writable"
 
 
 def _sync_folder(folder):
@@ -120,10 +130,35 @@ def writable_folder(path, name):
     except NotADirectoryError as error:
         raise ParamError(problem(name, "a folder", str(path), "One of its parents is a file; name another")) from error
     except OSError as error:
-        raise ParamError(problem(name, "a folder that can be written", str(path), error.strerror)) from error
+        todo = f"{error.strerror}; name another folder, or make this one writable"
+        raise ParamError(problem(name, "a folder that can be written", str(path), todo)) from error
+
+
+def check_path(name, text):
+    """Refuses a text or ``Path`` that no path can be.
+
+    Raises:
+        ParamError: naming the parameter ``name``: NUL, a part or a whole too long for a file system, or the home of
+            somebody unknown.
+    """
+    try:
+        content = os.fsencode(Path(text).expanduser())
+    except RuntimeError as error:
+        todo = "Its ~ is nobody's home; write the path in full"
+        raise ParamError(problem(name, "a path", str(text), todo)) from error
+    except UnicodeEncodeError as error:
+        raise ParamError(problem(name, "a path that UTF-8 can write", str(text), "Name another")) from error
+    if b"\0" in content:
+        raise ParamError(problem(name, "a path without a zero byte", str(text), "Remove it"))
+    if len(content) >= PATH_BYTES or max(map(len, content.split(b"/"))) > PART_BYTES:
+        allowed = f"a path of less than {PATH_BYTES:,} bytes, at most {PART_BYTES} in each part"
+        raise ParamError(problem(name, allowed, str(text), "Name a shorter one"))
 
 
 YAML_BYTES = 65536
+PART_BYTES, PATH_BYTES = 255, 4096  # what file systems take
+DECIMAL = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
+SPECIAL = r"[+-]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -156,11 +191,19 @@ def _surprise(node):
         return f"{text} would be read as {text.lower() in ('yes', 'on')}; write true, false, or quote it"
     if node.tag.endswith(":int") and not re.fullmatch(r"[+-]?(0|[1-9][0-9]*)", text):
         return f"{text} would not be read as written; write a plain whole number"
-    if node.tag.endswith(":str") and re.fullmatch(r"[+-]?[0-9.]+[eE][+-]?[0-9]+", text):
-        return f"{text} would be read as text; write {float(text)!r} or {text.lower().replace('e', '.0e')}"
+    if node.tag.endswith(":float") and not re.fullmatch(f"{DECIMAL}|{SPECIAL}", text):
+        return f"{text} would not be read as written; write a plain decimal number, such as 0.05"
+    if node.tag.endswith(":str") and re.fullmatch(DECIMAL, text):
+        return f"{text} would be read as text; write {_spelt(text)}"
     if node.tag.endswith((":timestamp", ":merge")):
         return f"{text} is a {node.tag.rsplit(':', 1)[1]}; quote it"
     return ""
+
+
+def _spelt(text):
+    """The number ``text`` so that YAML 1.1 reads it as one: a float with a dot, and a sign in its exponent."""
+    number = int(text) if re.fullmatch("[+-]?[0-9]+", text) else float(text)
+    return re.sub(r"^(-?[0-9]+)e", r"\1.0e", repr(number)).replace("inf", ".inf")
 
 
 def load_yaml(path):
@@ -168,17 +211,24 @@ def load_yaml(path):
 
     Raises:
         ParamError: missing, not UTF-8, larger than 64 KiB, empty, not a mapping, a repeated name, an alias, or a value
-            such as ``on``, ``010`` or ``1e-3`` that YAML 1.1 reads as something else.
+            such as ``on``, ``010``, ``1:30.5`` or ``1e-3`` that YAML 1.1 reads as something else.
     """
-    path = Path(path)
+    path, refused = Path(path), f"{path}: cannot be read as parameters"
+    check_path("file", path)
     try:
         content = path.read_bytes()
-        if len(content) > YAML_BYTES:
-            raise yaml.YAMLError(f"it has {len(content):,} bytes; at most {YAML_BYTES:,} are read")
+    except OSError as error:
+        raise ParamError(f"{refused} ({error.strerror}). Name a file that exists and can be read.") from error
+    if len(content) > YAML_BYTES:
+        raise ParamError(f"{refused} (it has {len(content):,} bytes; at most {YAML_BYTES:,} are read). Shorten it.")
+    try:
         values = yaml.load(content.decode(), _StrictLoader)
-    except (OSError, UnicodeDecodeError, ValueError, yaml.YAMLError, RecursionError) as error:
-        text = " ".join(str(error).split())
-        raise ParamError(f"{path}: cannot be read as parameters ({text}). Mend that line.") from error
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ParamError(f"{refused} (line {line}: the byte {content[error.start]:#04x} is not UTF-8). "
+                         "Save the file as UTF-8.") from error
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
+        raise ParamError(f"{refused} ({' '.join(str(error).split())}). Mend that line.") from error
     if not isinstance(values, dict):
         raise ParamError(problem(str(path), "lines of the form name: value", values, "Write one parameter a line"))
     return values

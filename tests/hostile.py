@@ -18,6 +18,10 @@ EVIL = ("'\"><x-evil onpointerdown=\"pwned=1\"><a href=\"javascript:pwned=1\">go
         "\u202egnp.exe")
 EVIL_FILE = EVIL.replace("</", "<").replace("/", "")  # what a file system takes
 
+# By which a script would make markup, or code, of a text.
+READS_HTML = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|setHTML|srcdoc|createContextualFragment|DOMParser|"
+                        r"document\.write|\beval\(|new Function|\bon\w+ *= *[\"']")
+
 
 class Scan(HTMLParser):
     """Reads HTML as a browser does; ``found`` holds the tags and attributes that no text of ours brings."""
@@ -66,12 +70,24 @@ def widgets_in(widget):
         yield from widgets_in(child)
 
 
+def texts_in(widget):
+    """Every text that a widget and all inside it send to the browser, and what their plotly figures draw."""
+    for one in widgets_in(widget):
+        for name in one.keys:
+            yield from strings(getattr(one, name))
+        if hasattr(one, "to_plotly_json"):
+            yield from strings(one.to_dict())
+
+
 def trouble_in(widget):
-    """What a name has brought into a widget: markup where HTML is read, tags where plotly reads a few."""
+    """What a name has brought into a widget: markup where HTML is read, tags where plotly reads a few, and scripts of
+    ours that make markup of what they are given."""
     found = []
     for one in widgets_in(widget):
         if type(one).__name__ in ("HTML", "HTMLMath"):
             found += markup_in(one.value)
+        if hasattr(one, "_esm") and not hasattr(one, "to_plotly_json") and READS_HTML.search(str(one._esm)):
+            found.append(f"{type(one).__name__}: its script reads HTML")
         if getattr(one, "description_allow_html", False):
             found.append(f"{type(one).__name__}: reads HTML in its description")
         if hasattr(one, "to_plotly_json"):
@@ -108,7 +124,7 @@ def scores(folder):
 
 
 def grid(folder):
-    axes = {"mixer": ["mixup"], "alpha": [0.5]}
+    axes = {"method": ["simclr", "mixsupcon"], "mixer": ["mixup", "cutmix"], "alpha": [0.5, 1.0]}
     return plots.grid_results(fake_grid(folder, lambda cell: 0.4, axes=axes, seeds=[0], base={
         "dataset": f"folder:{EVIL}"}))
 

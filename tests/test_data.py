@@ -85,9 +85,17 @@ def test_unknown_name_gets_the_nearest(name, suggestion):
     ({"split": "val"}, "split"), ({"split": None}, "split"), ({"image_size": 64}, "image_size"),
     ({"image_size": True}, "image_size"), ({"image_size": 32.0}, "image_size"), ({"skip_broken": 1}, "skip_broken"),
     ({"skip_broken": True}, "skip_broken"), ({"data_dir": 3}, "data_dir")])
-def test_wrong_parameter_is_named(wrong, name):
-    with pytest.raises(ParamError, match=f"^{name}: "):
+def test_wrong_parameter_is_named_with_what_to_do(wrong, name):
+    with pytest.raises(ParamError, match=f"^{name}: .*") as caught:
         data.load("cifar10-mini", **wrong)
+    todo = {"split": "", "data_dir": "Name the folder"}
+    assert todo.get(name, "Leave it out, or use dataset folder:PATH.") in str(caught.value).split(").", 1)[1]
+
+
+def test_wrong_parameters_of_a_folder_say_what_to_write(tmp_path):
+    for wrong, todo in (({"skip_broken": 1}, "Write true or false."), ({"image_size": 4}, "Write 32, for example.")):
+        with pytest.raises(ParamError, match=todo):
+            data.load(f"folder:{tmp_path}", **wrong)
 
 
 @pytest.mark.parametrize("name", [None, 10, ["cifar10"]])

@@ -368,6 +368,15 @@ def test_the_report_is_rebuilt_from_the_run_directories(records, runs_dir, tmp_p
     assert (tmp_path / "reports" / "results.csv").read_bytes() == first
 
 
+def test_a_report_that_an_obstacle_prevents_is_named_and_written_once_it_is_gone(records, runs_dir, tmp_path, capsys):
+    (tmp_path / "reports").touch()
+    command = ["--report", str(runs_dir), str(tmp_path / "reports" / "results.csv")]
+    assert main(command) == 2 and "report: a folder; got" in capsys.readouterr().err
+    (tmp_path / "reports").unlink()
+    assert main(command) == 0
+    assert len((tmp_path / "reports" / "results.csv").read_text().splitlines()) == len(collect(runs_dir)) + 1
+
+
 def test_a_damaged_record_is_named(simclr):
     for content in ("{", '{"status": "ok"}'):
         (simclr.path / "linear_eval.json").write_text(content)

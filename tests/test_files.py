@@ -1,6 +1,7 @@
 """The one write, JSON, strict YAML, and names."""
 
 import contextlib
+import errno
 import json
 import os
 
@@ -15,7 +16,7 @@ from mixlab.errors import CheckpointError, ParamError, nearest, problem
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="gone"):
+    with pytest.raises(FileNotFoundError, match="gone does not exist.*Put the folder back"):
         files.write(tmp_path / "gone" / "x", "text")
 
 
@@ -55,9 +56,29 @@ def test_safe_names_are_one_part_of_a_path(text):
 
 def test_yaml_that_is_not_utf8_or_not_there(tmp_path):
     (tmp_path / "p.yaml").write_bytes(b"lr: \xff\xfe")
-    for path in (tmp_path / "p.yaml", tmp_path / "missing.yaml"):
-        with pytest.raises(ParamError, match="cannot be read as parameters"):
-            files.load_yaml(path)
+    for path, complaint in (("p.yaml", "line 1: the byte 0xff is not UTF-8"),
+                            ("missing.yaml", r"\(No such file or directory\)\. Name a file that exists"),
+                            (".", r"\(Is a directory\)\. Name a file that exists")):
+        with pytest.raises(ParamError, match=f"cannot be read as parameters.*{complaint}"):
+            files.load_yaml(tmp_path / path)
+
+
+@pytest.mark.parametrize(("number", "todo"), [
+    (errno.ENOSPC, "Free 4 bytes there"), (errno.EDQUOT, "Free 4 bytes there"),
+    (errno.EFBIG, "Allow files of 4 bytes there"), (errno.EROFS, "Make that folder writable")])
+def test_a_write_that_fails_says_what_to_do(tmp_path, monkeypatch, number, todo):
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match=f"needs 4 bytes, .* are free.*unchanged. {todo}.* and start again to continue"):
+        files.write(tmp_path / "x", "text")
+    assert not os.listdir(tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_says_what_to_name():
+    with pytest.raises(ParamError, match="runs_dir: a folder that can be written; .*; name another folder, or make"):
+        files.writable_folder("/proc/mixlab", "runs_dir")
 
 
 @given(st.binary(max_size=300))

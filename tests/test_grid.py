@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -19,7 +20,7 @@ import yaml
 from mixlab import evaluate, grid, runs
 from mixlab.errors import ParamError, RunBusyError
 from mixlab.grid.__main__ import main
-from mixlab.grid.tasks import GRACE_SECONDS
+from mixlab.grid.tasks import GRACE_SECONDS, Task
 from mixlab.methods import METHODS
 from mixlab.params import Ablation, Pretrain, unmixed
 
@@ -358,6 +359,19 @@ def test_the_cluster_path_on_submitits_local_executor(tmp_path, stand_in):
     assert grid.run(params, lambda line: None).finished == (params.cells[0].name,)
     assert stages(stand_in()) == both(params) and list((tmp_path / "grid" / "jobs").iterdir())
     assert stand_in()[0]["pid"] != os.getpid()
+
+
+def test_braces_in_the_name_of_a_folder_are_no_parameters_to_papermill(tmp_path):
+    from click.testing import CliRunner
+    from papermill.cli import papermill
+
+    folder, given = tmp_path / "grids {x} {}", tmp_path / "given.yaml"
+    (folder / "notebooks").mkdir(parents=True)
+    given.write_text("seed: 0\n")
+    task = Task(ablation(tmp_path).cells[0], None, SimpleNamespace(folder=folder, notebooks=ROOT / "notebooks"))
+    done = CliRunner().invoke(papermill, [*task._command("pretrain", given)[3:], "--prepare-only"])
+    assert done.exit_code == 0, done.output
+    assert [file.name for file in (folder / "notebooks").iterdir()] == [f"{task.cell.name}-pretrain.ipynb"]
 
 
 def test_slurm_is_refused_where_there_is_none(tmp_path, stand_in, monkeypatch):

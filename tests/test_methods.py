@@ -175,6 +175,17 @@ def test_supcon_with_a_mixer_is_mixsupcon_with_reading_anchor(mixer):
     torch.testing.assert_close(supcon(batch)["loss"], mixsupcon(batch)["loss"], rtol=0, atol=0)
 
 
+def test_cross_entropy_with_a_mixer_asks_for_both_labels_by_their_shares():
+    method = build({"method": "cross_entropy", "mixer": "mixup"})
+    batch = make_batch(method)
+    (x,) = batch.views
+    draw = method.mixer.draw(x, x, batch.key.child("mixer"))
+    log = method.classifier(method.encoder(draw.apply(x, x))).log_softmax(1)
+    terms = [draw.lam[i] * log[i, batch.labels[i]] + (1 - draw.lam[i]) * log[i, batch.labels[j]]
+             for i, j in enumerate(draw.partner)]
+    torch.testing.assert_close(method(batch)["loss"], -sum(terms) / 6)
+
+
 @pytest.mark.parametrize("n_mix", [1, 2, 3])
 def test_mixsupcon_mixes_view_with_view_and_never_an_image_with_itself(n_mix):
     views = tuple(torch.full((4, 1, 2, 2), float(10 * v)) + torch.arange(4.0).view(4, 1, 1, 1) for v in (1, 2))

@@ -238,8 +238,9 @@ def test_simsiam_sends_no_gradient_through_z():
     z = []
     method.projector.register_forward_hook(lambda module, inputs, out: z.append(out.retain_grad() or out))
     method(make_batch(method))["loss"].backward()
-    stopped = cosine_distance(a := z[0].detach().requires_grad_(), z[1].detach()).mean() / 4
-    torch.testing.assert_close(z[0].grad, torch.autograd.grad(stopped, a)[0])
+    for own, other in (z, z[::-1]):
+        stopped = cosine_distance(a := own.detach().requires_grad_(), other.detach()).mean() / 4
+        torch.testing.assert_close(own.grad, torch.autograd.grad(stopped, a)[0])
 
 
 def test_imix_and_mixco_are_their_formulas():
@@ -286,6 +287,17 @@ def test_supmix_is_two_supcons():
     labels, lam = batch.labels.repeat(2), draw.lam[0]
     terms = [contrastive(torch.cat([z, m]), labels, 0.1)["loss"] for m in (zm, zm.flip(0))]
     torch.testing.assert_close(method(batch)["loss"], lam * terms[0] + (1 - lam) * terms[1], rtol=1e-4, atol=1e-5)
+
+
+def test_supmix_weighs_each_mixture_by_the_share_of_the_image_that_it_meets():
+    method = build({"method": "supmix", "mixer": "mixup"})
+    batch = make_batch(method)
+    x1, x2 = batch.views
+    draw = method.mixer.draw(x2, x2, batch.key.child("mixer"), partner="reverse")
+    z, zm = (method.projector(method.encoder(x)) for x in (x1, draw.apply(x2, x2)))
+    own, other = (pair_contrast(z, m, batch.labels, 0.1) for m in (zm, zm.flip(0)))
+    terms = [draw.lam[i] * own[i] + (1 - draw.lam[5 - i]) * other[i] for i in range(6)]
+    torch.testing.assert_close(method(batch)["loss"], sum(terms) / 6, rtol=1e-4, atol=1e-5)
 
 
 # Queue and momentum by hand

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 
 import numpy as np
 import psutil
@@ -142,6 +143,16 @@ def test_a_batch_that_devices_cannot_share_is_refused():
     with pytest.raises(ParamError, match=r"devices: auto or a divisor of half of batch_size \(8\); got 8"):
         Pretrain.check(method="mixco", batch_size=8, devices=8, bn_splits=4)
     assert Pretrain.check(batch_size=8, devices=8).resolved()["devices"] == 8
+
+
+def test_a_rank_that_hangs_is_waited_for_half_an_hour(monkeypatch):
+    """README: the exchange that it misses then fails on the others, in our words (``test_a_rank_that_dies...``)."""
+    begun = []
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda *given, timeout: begun.append(timeout))
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: begun.append("ended"))
+    with parallel.joined(Ranks(count=2), "cpu"):
+        assert begun == [timedelta(minutes=30)]
+    assert len(begun) == 2
 
 
 # Real runs of two ranks

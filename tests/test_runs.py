@@ -1,5 +1,7 @@
 """Run directories: identity, lock, history, reading."""
 
+import errno
+import fcntl
 import json
 import multiprocessing
 import time
@@ -49,6 +51,17 @@ def test_states(run):
     assert run.state() == "interrupted" and not run.finished()
     write_json(run.path / "result.json", {"status": "ok"})
     assert run.state() == "finished" and run.finished()
+
+
+def test_a_file_system_without_locks_is_named(run, monkeypatch):
+    def unsupported(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    (run.path / ".lock").touch()
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    for take in (run.held, runs.locked(run).__enter__, lambda: runs.create(run.path.parent, WHO | {"seed": 9}, {})):
+        with pytest.raises(OSError, match=r"No locks available: .*\.lock cannot be locked.*Set runs_dir to"):
+            take()
 
 
 def _hold(path, started, seconds):
@@ -107,6 +120,10 @@ def test_runs_are_found_by_name_by_path_and_as_latest(run, tmp_path):
     assert runs.find(run.name, tmp_path) == run and runs.find(str(run.path), "elsewhere") == run
     with pytest.raises(ParamError, match="Did you mean"):
         runs.find(run.name[:-1] + "x", tmp_path)
+    with pytest.raises(ParamError, match=f"one of the 2 names .*Name one of them, such as {newer.name}, {run.name}."):
+        runs.find("zzz", tmp_path)
+    with pytest.raises(ParamError, match="the 0 names .*There is none yet; make one with: make pretrain"):
+        runs.find("zzz", tmp_path / "empty")
 
 
 def test_the_code_version_follows_the_source():

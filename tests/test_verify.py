@@ -17,6 +17,7 @@ from mixlab.params import Pretrain
 from mixlab.runs.__main__ import main
 from mixlab.train import Trainer, train
 from mixlab.verify import retrain, select, verify
+from mixlab.verify.checks import checked
 
 PROTOCOL = Protocol(probes=("lbfgs",), few_label_fractions=(), knn_k=(5,), geometry=False, robustness=False)
 
@@ -230,6 +231,27 @@ def test_a_first_epoch_that_comes_out_otherwise_is_named_or_excused(run):
     assert told.state == "not checked" and "not promised here: torch 2.0.0 then" in told.text
     reseal(run.path / "result.json", lambda record: record.update(threads=torch.get_num_threads() + 1))
     assert "threads" not in retrain(run).text and torch.get_num_threads() == record_threads(run) - 1
+
+
+@pytest.mark.parametrize("trouble", [
+    MemoryError("32 GiB"), torch.OutOfMemoryError("32 GiB"), PermissionError(13, "Permission denied"),
+    OSError(5, "Input/output error")], ids=lambda error: type(error).__name__)
+def test_trouble_of_the_machine_is_not_called_damage(run, trouble):
+    def look(of):
+        raise trouble
+
+    check = checked("history.jsonl", look, run)
+    assert check.state == "not checked" and check.sound
+    assert "memory is full (32 GiB)" in check.text or trouble.strerror in check.text
+
+
+@pytest.mark.parametrize("damage", [FileNotFoundError(2, "No such file"), IsADirectoryError(21, "Is a directory"),
+                                    OSError("no image"), RuntimeError("no archive")], ids=lambda error: str(error))
+def test_what_readers_say_of_content_is_damage(run, damage):
+    def look(of):
+        raise damage
+
+    assert checked("history.jsonl", look, run).state == "DAMAGED"
 
 
 def record_threads(run):

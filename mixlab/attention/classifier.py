@@ -2,19 +2,20 @@
 
 import io
 import json
-import zipfile
 
 import numpy as np
 import torch
 
 from mixlab import data, runs
+from mixlab.errors import CheckpointError
 from mixlab.evaluate import Linear, Protocol, features, lbfgs_probe
 from mixlab.evaluate.evaluation import CONTROL
 from mixlab.evaluate.subjects import load_images
-from mixlab.files import write
+from mixlab.files import sha256, write
 
 FILE = "attention_probe.npz"
 IMAGES = 5000  # of the training images, at most: a probe for pictures need not wait for all of 50,000
+AGAIN = "Delete it; it is fitted again when it is needed."
 
 
 def classifier_of(run, encoder, *, data_dir="auto", seed=0, log=print):
@@ -39,7 +40,7 @@ def classifier_of(run, encoder, *, data_dir="auto", seed=0, log=print):
         return Linear(head.weight, head.bias), {"kind": "own head"}
     identity = {"kind": "lbfgs", "seed": seed, "most": IMAGES, "encoder_sha256": run.result()["encoder_sha256"],
                 "data_checksum": run.result()["data_checksum"]}
-    stored = _stored(run.path / FILE, identity)
+    stored = _stored(run, identity)
     if stored is None:
         stored = _fit(run, encoder, identity, data_dir, log)
     weight, bias, about = stored
@@ -60,19 +61,43 @@ def _fit(run, encoder, identity, data_dir, log):
 
 
 def _store(run, probe, about):
-    buffer = io.BytesIO()
-    np.savez(buffer, weight=probe.weight.cpu().numpy(), bias=probe.bias.cpu().numpy(), about=json.dumps(about))
+    arrays, buffer = {"weight": probe.weight.cpu().numpy(), "bias": probe.bias.cpu().numpy()}, io.BytesIO()
+    sealed = runs.sealed(about | {"arrays_sha256": _digests(arrays)})
+    np.savez(buffer, **arrays, about=json.dumps(sealed))
     with runs.locked(run):
         write(run.path / FILE, buffer.getvalue())
 
 
-def _stored(file, identity):
+def _digests(arrays):
+    return {name: sha256(array) for name, array in arrays.items()}
+
+
+def read_probe(run):
+    """The stored probe of a run, checked: weight (classes, D), bias (classes,), and what it is of.
+
+    Raises:
+        FileNotFoundError: there is none. CheckpointError: it is damaged.
+    """
+    file = run.path / FILE
+    content = file.read_bytes()
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as found:
+            arrays, about = {name: found[name] for name in ("weight", "bias")}, json.loads(str(found["about"]))
+        whole = about == runs.sealed(about) and about["arrays_sha256"] == _digests(arrays)
+    except Exception as error:  # readers of archives and arrays meet damage with many types of error
+        raise CheckpointError(f"{file}: is not a readable probe ({error}). {AGAIN}") from error
+    if not whole:
+        raise CheckpointError(f"{file}: damaged, or of an older mixlab: its content does not match the sha256 in it. "
+                              f"{AGAIN}")
+    about = {name: value for name, value in about.items() if name not in ("sha256", "arrays_sha256")}
+    return *map(torch.from_numpy, arrays.values()), about
+
+
+def _stored(run, identity):
     """Weight, bias and description of the stored probe of exactly this encoder and data; None where there is none."""
     try:
-        with np.load(file, allow_pickle=False) as found:
-            about = json.loads(str(found["about"]))
-            weight, bias = torch.from_numpy(found["weight"]), torch.from_numpy(found["bias"])
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        weight, bias, about = read_probe(run)
+    except (FileNotFoundError, CheckpointError):
         return None  # nothing there, or nothing whole: it is fitted again
-    same = isinstance(about, dict) and all(about.get(name) == value for name, value in identity.items())
+    same = all(about.get(name) == value for name, value in identity.items())
     return (weight, bias, about) if same else None

@@ -18,6 +18,7 @@ from mixlab.data.known import CIFAR10_CLASSES, COARSE_CLASSES, FINE_CLASSES
 from mixlab.data.splits import Splits, cut
 from mixlab.data.subsets import label_subset, split_validation, take
 from mixlab.errors import ParamError, nearest, problem
+from mixlab.files import check_path
 
 __all__ = ["DATASETS", "Images", "Splits", "at_hand", "channel_stats", "check_labels", "check_name", "label_subset",
            "load", "load_splits", "overlap", "project_folder", "resolve", "split_validation", "take"]
@@ -74,12 +75,14 @@ def load_splits(values):
 
 
 def check_name(name):
-    """Refuses what is neither a name in ``DATASETS`` nor ``folder:PATH``.
+    """Refuses what is neither a name in ``DATASETS`` nor ``folder:PATH`` with a text that can be a path.
 
     Raises:
-        ParamError: with the nearest name that is.
+        ParamError: with the nearest name, or what is wrong with the path.
     """
-    if isinstance(name, str) and (name in DATASETS or (name.startswith("folder:") and name != "folder:")):
+    if isinstance(name, str) and name.startswith("folder:") and name != "folder:":
+        return check_path("dataset", name.removeprefix("folder:"))
+    if isinstance(name, str) and name in DATASETS:
         return
     known = [*DATASETS, "folder:PATH"]
     raise ParamError(problem("dataset", f"one of {', '.join(known)}", name, nearest(name, known)))
@@ -88,17 +91,20 @@ def check_name(name):
 def _check(name, data_dir, split, image_size, skip_broken):
     is_cifar = name in DATASETS
     if not isinstance(data_dir, str | Path | None):
-        raise ParamError(problem("data_dir", "a path, or none", data_dir))
+        raise ParamError(problem("data_dir", "a path, or None", data_dir, "Name the folder of the images in quotes"))
+    check_path("data_dir", data_dir or ".")
     if split not in ("train", "test"):
         raise ParamError(problem("split", "train or test", split, nearest(split, ["train", "test"])))
     if not isinstance(skip_broken, bool) or (skip_broken and is_cifar):
-        raise ParamError(problem("skip_broken", "true or false; false for CIFAR", skip_broken))
+        raise ParamError(problem("skip_broken", "true or false; false for CIFAR", skip_broken,
+                                 "Leave it out, or use dataset folder:PATH" if is_cifar else "Write true or false"))
     if image_size is None:
         return
     low, high = (32, 32) if is_cifar else (8, 1024)
     if not isinstance(image_size, int) or isinstance(image_size, bool) or not low <= image_size <= high:
-        allowed = "32 or nothing for CIFAR" if is_cifar else "an integer in 8..1024"
-        raise ParamError(problem("image_size", allowed, image_size))
+        allowed = "32 or None for CIFAR" if is_cifar else "an integer in 8..1024"
+        todo = "Leave it out, or use dataset folder:PATH" if is_cifar else "Write 32, for example"
+        raise ParamError(problem("image_size", allowed, image_size, todo))
 
 
 def resolve(path):

@@ -5,7 +5,9 @@ row by row), or as torchvision leaves them, ``cifar-10-batches-py/`` and ``cifar
 form, the decoded arrays are compared with their published SHA-256 before anyone sees them.
 """
 
+import fcntl
 import os
+import shutil
 import socket
 import tarfile
 import tempfile
@@ -24,6 +26,7 @@ from mixlab.files import sha256
 
 ASSETS = Path(__file__).parent.parent / "assets"
 TIMEOUT = 20  # seconds without an answer after which a download is given up
+DOWNLOAD = ".download-"  # how the names of temporary folders begin
 
 
 def read(name, split, data_dir):
@@ -108,6 +111,8 @@ def _read_sheet(path):
             sheet = np.asarray(image.convert("RGB"))
         tiles = sheet.reshape(sheet.shape[0] // 32, 32, -1, 32, 3).swapaxes(1, 2)  # (rows, columns, 32, 32, 3)
         return np.ascontiguousarray(tiles).reshape(-1, 32, 32, 3)
+    except MemoryError:
+        raise
     except Exception as error:  # decoders meet damage with many types of error
         raise DataError(f"{path}: a lossless WebP sheet of 32 x 32 images; got one that is corrupted ({error}). "
                         f"Replace it.") from error
@@ -192,11 +197,41 @@ def _fetch(stored, source, folder):
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as temporary:
+        with _temporary(folder) as temporary:
             _unpack(source, folder / source.filename, temporary)
             _rename(Path(temporary) / source.base_folder, folder / source.base_folder)
     except (OSError, RuntimeError, HTTPException, EOFError, tarfile.TarError, zlib.error) as error:
         raise DataError(_missing(stored, source, folder, error)) from error
+
+
+@contextmanager
+def _temporary(folder):
+    """A folder whose lock this process holds while it lives; those that killed processes left are removed."""
+    for left in folder.glob(f"{DOWNLOAD}*"):
+        with _lock(left) as held:
+            if held:
+                shutil.rmtree(left, ignore_errors=True)
+    while True:
+        with tempfile.TemporaryDirectory(prefix=DOWNLOAD, dir=folder) as temporary, _lock(temporary) as held:
+            if held is not False and os.path.isdir(temporary):  # else taken for abandoned before it was locked
+                yield temporary
+                return
+
+
+@contextmanager
+def _lock(folder):
+    """Yields whether this process got the folder's lock; None where the file system has no locks, or it is gone."""
+    handle, held = None, True
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        held = False if isinstance(error, BlockingIOError) else None
+    try:
+        yield held
+    finally:
+        if handle is not None:
+            os.close(handle)
 
 
 def _unpack(source, archive, temporary):

@@ -10,7 +10,7 @@ from mixlab.evaluate.corruptions import STRENGTHS, corrupt
 from mixlab.evaluate.encoding import Features, augmented_features, features
 from mixlab.evaluate.evaluation import evaluate, evaluate_all
 from mixlab.evaluate.geometry import alignment, effective_rank, scatter, spectrum, tolerance, uniformity
-from mixlab.evaluate.knn import knn_predict, knn_top1
+from mixlab.evaluate.knn import knn_predict, knn_top1, spread
 from mixlab.evaluate.logistic import fit_logistic
 from mixlab.evaluate.probes import labelled_rows, lbfgs_probe
 from mixlab.evaluate.protocol import LAYERS, PROBES, Protocol
@@ -24,4 +24,4 @@ __all__ = ["DECIDING", "LAYERS", "PROBES", "STRENGTHS", "Features", "Linear", "P
            "augmented_features", "calibration_error", "collect", "corrupt", "differing", "effective_rank", "evaluate",
            "evaluate_all", "features", "fit_logistic", "in_words", "knn_predict", "knn_top1", "labelled_rows",
            "lbfgs_probe", "rules", "scatter", "scores", "select_runs", "setting", "sgd_probe", "spectrum",
-           "stored_files", "tolerance", "uniformity", "write_report"]
+           "spread", "stored_files", "tolerance", "uniformity", "write_report"]

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import torch
 
-from mixlab import runs
+from mixlab import data, runs
 from mixlab.errors import CheckpointError, DataError, ParamError, problem
 from mixlab.evaluate.corruptions import robustness
 from mixlab.evaluate.encoding import Features
@@ -37,7 +37,8 @@ def evaluate(run, protocol=None, log=print):
         protocol: a ``Protocol``; None for its defaults.
         log: called with each line of text.
     Returns:
-        what ``linear_eval.json`` holds. Accuracies are fractions.
+        what ``linear_eval.json`` holds. Accuracies are fractions; ``train_test_duplicates`` counts the test images that
+        are, pixel for pixel, training images too.
     Raises:
         CheckpointError: an unfinished or damaged run, or one of another release of mixlab.
         DataError: no labels, other images than the run was trained on, classes too small for a fraction.
@@ -51,10 +52,13 @@ def evaluate(run, protocol=None, log=print):
     if stored is not None:
         log(f"{run.name} is evaluated already; fresh: true evaluates it again.")
         return stored
-    for mark in marks + left_out:
+    leaked = data.overlap(images["train"], images["test"])
+    leak = f"{leaked} of the {len(images['test'])} test images are training images too, so it is too kind"
+    for mark in marks + left_out + [leak] * bool(leaked):
         log(f"Note: {run.name}: {mark}.")
     record, arrays = _measure(run, protocol, images, fractions, log)
-    return _store(run, protocol, {"status": "ok", **identity, "marks": marks, "left_out": left_out, **record}, arrays)
+    about = {"marks": marks, "left_out": left_out, "train_test_duplicates": leaked}
+    return _store(run, protocol, {"status": "ok", **identity, **about, **record}, arrays)
 
 
 def evaluate_all(chosen, protocol=None, log=print):

@@ -7,9 +7,10 @@ from mixlab.errors import ParamError, problem
 from mixlab.evaluate.encoding import features
 
 CHUNK = 512  # queries compared with the bank at a time
+SOME = 2048  # of the bank, or up to twice as many, are enough to see a collapse
 LARGE = 8192  # from this size of the bank on, screening pays
 SPARE = 50  # candidates beside half of k, for a small k
-ROUNDING = 2**-9  # of bfloat16, relative
+ROUNDING = 2**-8  # of bfloat16, relative: it keeps eight binary digits
 
 
 @torch.inference_mode()
@@ -93,16 +94,28 @@ def _rounded(rest, mean):
     return rough, rest.norm(dim=1).amax(), (rest - rough[:, :-2]).norm(dim=1).amax()
 
 
+def spread(features):
+    """Root mean square distance of the normalised features (N, D) from their mean: 0 (one point) to 1 (no direction).
+
+    Source:
+        After the collapse measure of Chen and He 2020, arXiv 2011.10566, section 4.1: the standard deviation per
+        dimension, times the root of D.
+    """
+    z = F.normalize(features, dim=1).double()
+    return (z - z.mean(0)).square().sum(1).mean().sqrt().item()
+
+
 def knn_top1(encoder, bank, queries, *, k=200, temperature=0.1, precision="fp32"):
     """Top-1 accuracy in [0, 1] of weighted kNN on backbone features; k is at most the bank's size.
 
     Args:
         bank, queries: labelled ``Images``.
     Returns:
-        ``{"knn_top1": accuracy, "knn_k": the k used}``.
+        ``{"knn_top1": accuracy, "knn_k": the k used, "feature_spread": spread of some of the bank}``.
     """
     k = min(k, len(bank))
-    device = encoder.mean.device
-    found = knn_predict(features(encoder, bank.pixels, precision), bank.labels.to(device),
-                        features(encoder, queries.pixels, precision), len(bank.classes), k, temperature)
-    return {"knn_top1": (found == queries.labels.to(device)).float().mean().item(), "knn_k": k}
+    device, known = encoder.mean.device, features(encoder, bank.pixels, precision)
+    found = knn_predict(known, bank.labels.to(device), features(encoder, queries.pixels, precision), len(bank.classes),
+                        k, temperature)
+    return {"knn_top1": (found == queries.labels.to(device)).float().mean().item(), "knn_k": k,
+            "feature_spread": spread(known[::max(1, len(known) // SOME)])}

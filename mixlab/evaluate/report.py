@@ -7,7 +7,7 @@ from pathlib import Path
 from mixlab import runs
 from mixlab.errors import CheckpointError
 from mixlab.evaluate.rules import rules, setting, stored_files
-from mixlab.files import write
+from mixlab.files import writable_folder, write
 
 COLUMNS = ("run", "method", "mixer", "encoder", "trained_on", "dataset", "transfer", "epochs", "batch_size", "seed",
            "setting", "evaluation", "layer", "protocol", "protocol_hash", "top1", "top1_std", "top5",
@@ -47,12 +47,16 @@ def _rows(file):
 
 
 def write_report(runs_dir, path):
-    """Writes ``collect(runs_dir)`` to ``path`` as CSV with a header; returns the number of rows."""
+    """Writes ``collect(runs_dir)`` to ``path`` as CSV with a header; returns the number of rows.
+
+    Raises:
+        ParamError: the folder of ``path`` cannot be written.
+    """
     rows, text, path = collect(runs_dir), io.StringIO(), Path(path)
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    writable_folder(path.parent, "report")
     write(path, text.getvalue())
     return len(rows)
 

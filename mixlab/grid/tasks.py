@@ -95,8 +95,10 @@ class Task:
 
     def _command(self, notebook, given):
         executed = self.place.folder / "notebooks" / f"{self.cell.name}-{notebook}.ipynb"
-        return [sys.executable, "-m", "papermill", str(self.place.notebooks / f"{notebook}.ipynb"), str(executed),
-                "-f", str(given), "-k", "python3", "--no-progress-bar", "--stdout-file", "-"]
+        paths = [str(path).replace("{", "{{").replace("}", "}}")  # papermill fills in what stands in single braces
+                 for path in (self.place.notebooks / f"{notebook}.ipynb", executed)]
+        return [sys.executable, "-m", "papermill", *paths, "-f", str(given), "-k", "python3", "--no-progress-bar",
+                "--stdout-file", "-"]
 
     @property
     def log(self):

@@ -10,7 +10,7 @@ import annotated_types as at
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mixlab.errors import ParamError, nearest, problem
-from mixlab.files import load_yaml
+from mixlab.files import check_path, load_yaml
 
 
 class Params(BaseModel):
@@ -30,6 +30,7 @@ class Params(BaseModel):
             problems += [text for names, text in params.contradictions() if not wrong & set(names)]
         else:
             problems = [text for _, text in params.contradictions()]
+        problems += params.wrong_folders()
         if problems:
             raise ParamError("\n".join(dict.fromkeys(problems)))
         return params
@@ -53,6 +54,14 @@ class Params(BaseModel):
     def contradictions(self):
         """Pairs (names, message) of parameters that exclude each other."""
         return []
+
+    def wrong_folders(self):
+        """Messages about parameters that name a folder and could be no path."""
+        for name in [name for name in type(self).model_fields if name.endswith("_dir")]:
+            try:
+                check_path(name, getattr(self, name))
+            except ParamError as error:
+                yield str(error)
 
 
 def _parameter_names(cells, known):
@@ -123,10 +132,11 @@ def _hint(model, name, got):
 
 
 def _as_number(text):
-    """The number that ``text`` spells, spelt so that YAML reads it as one (with a dot); or ''."""
+    """The number that ``text`` spells, spelt so that YAML reads it as one (a dot, a signed exponent); or ''."""
     text = text.strip()
     try:
         finite = math.isfinite(float(text))
     except ValueError:
         return ""
-    return re.sub(r"^([+-]?\d+)(?=[eE])", r"\1.0", text) if finite else ""
+    text = re.sub(r"^([+-]?\d+)\.?(?=[eE])", r"\1.0", text)
+    return re.sub(r"(?<=[eE])(?=\d)", "+", text) if finite else ""

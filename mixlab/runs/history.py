@@ -5,6 +5,8 @@ import json
 from mixlab.errors import CheckpointError
 from mixlab.files import plain, read_json, sha256, write, write_json
 
+COLLAPSED = 0.01  # spread of unit features: one point rounded to bfloat16 has 0.001, untrained encoders 0.04 or more
+
 
 def parse_history(text, name):
     """Rows of a JSON-lines history by epoch; a later row of an epoch replaces an earlier one."""
@@ -62,8 +64,12 @@ def describe(row, epochs):
     parts = [f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}"]
     parts += [f"loss {row['loss']:.4f}"] if row["loss"] is not None else ["untrained"]
     parts += [f"kNN {100 * row['knn_top1']:.1f} %"] if "knn_top1" in row else []
+    if row.get("feature_spread", 1) < COLLAPSED:
+        parts.append(f"features have collapsed: spread {row['feature_spread']:.4f}")
     if "lr" in row:
         parts += [f"lr {row['lr']:.4f}", f"{row['views_per_second']:,.0f} views/s", f"{row['seconds']:.1f} s"]
     if row.get("anchors_without_positive"):
         parts.append(f"{row['anchors_without_positive']:.1f} anchors a step without a positive, left out")
+    if row.get("single_class_batches"):
+        parts.append(f"{row['single_class_batches']} batches of one class, without a negative of another")
     return "  ".join(parts)

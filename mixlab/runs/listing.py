@@ -3,7 +3,10 @@
 from pathlib import Path
 
 from mixlab.errors import ParamError, nearest, problem
+from mixlab.files import check_path
 from mixlab.runs.directory import Run
+
+NONE_YET = "There is none yet; make one with: make pretrain"
 
 
 def list_runs(runs_dir):
@@ -19,16 +22,22 @@ def find(run, runs_dir, parameter="run"):
     Raises:
         ParamError: there is none; with the command that makes one, or the nearest name.
     """
+    check_path(parameter, run)
     found = {r.name: r for r in list_runs(runs_dir)}
     if run == "latest":
         finished = [r for r in found.values() if r.finished()]
         if not finished:
-            raise ParamError(problem(parameter, f"a finished run below {runs_dir}", run,
-                                     "There is none yet; make one with: make pretrain"))
+            raise ParamError(problem(parameter, f"a finished run below {runs_dir}", run, NONE_YET))
         return finished[0]
     if run in found:
         return found[run]
     if (Path(run) / "params.json").exists():
         return Run(Path(run))
     raise ParamError(problem(parameter, f"latest, a run directory, or one of the {len(found)} names below {runs_dir}",
-                             run, nearest(run, found)))
+                             run, suggestion(run, found)))
+
+
+def suggestion(name, known):
+    """What to type instead of ``name``: the nearest of the runs ``known``, or some of them, or how to make one."""
+    some = list(known)[:3]
+    return nearest(name, known) or (f"Name one of them, such as {', '.join(some)}" if some else NONE_YET)

@@ -32,7 +32,7 @@ def locked(run, wait_seconds=LOCK_WAIT_SECONDS):
 def _take(file, run, deadline):
     while True:
         try:
-            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return _lock(file, fcntl.LOCK_EX)
         except BlockingIOError:
             time.sleep(0.1)  # an owner from just now has by then written who it is
             if time.monotonic() > deadline:
@@ -46,7 +46,7 @@ def at_once(path):
     """Yields whether this process got the lock file ``path``; where it did not, it has waited a hundredth second."""
     with open(path, "a+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file, fcntl.LOCK_EX)
         except BlockingIOError:
             time.sleep(0.01)
             yield False
@@ -60,7 +60,17 @@ def held(path):
         return False
     with open(path) as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            _lock(file, fcntl.LOCK_SH)
         except BlockingIOError:
             return True
     return False
+
+
+def _lock(file, kind):
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        raise OSError(error.errno, f"{error.strerror}: {file.name} cannot be locked, and without locks two processes "
+                                   "could write one run. Set runs_dir to a file system that has them") from error

@@ -27,7 +27,8 @@ def train(params, on_epoch=None, log=print):
     Raises:
         ParamError, DataError: before any training. RunBusyError: another process trains it.
         NonFiniteLossError: naming the first bad step. RankError: one of several processes died or hangs.
-        MemoryError: the device's memory is full. KeyboardInterrupt: after SIGINT or SIGTERM, state saved.
+        MemoryError: the device's memory is full. OSError: the device failed in the middle.
+        KeyboardInterrupt: after SIGINT or SIGTERM, state saved.
     """
     ranks = parallel.started()
     if ranks.count > 1:
@@ -97,6 +98,19 @@ def _train(trainer, stop, on_epoch):
         full = MemoryError(trainer.memory_problem())
         _ended(trainer, "failed", full)
         raise full from error
+    except RuntimeError as error:
+        if not _is_of_device(error):
+            raise
+        lost = OSError(f"device: {trainer.made_by[-1]['device']} failed ({str(error).splitlines()[0]}); the last good "
+                       f"checkpoint is kept ({trainer.saved_at}). Start again to continue.")
+        _ended(trainer, "interrupted", lost)
+        raise lost from error
+
+
+def _is_of_device(error):
+    """Whether a GPU was lost or refused its work: torch says so by this type, or in the words of CUDA's libraries."""
+    kind = getattr(torch, "AcceleratorError", ())
+    return isinstance(error, kind) or str(error).startswith(("CUDA error", "cuDNN error"))
 
 
 def _ended(trainer, status, error):

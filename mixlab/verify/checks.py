@@ -1,7 +1,6 @@
 """What each file of a run must fit: the sha256 beside it, the run's name, the other files, and the images at hand."""
 
 import io
-import json
 import math
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 
 from mixlab import checkpoint, runs, snapshots
+from mixlab.attention.classifier import read_probe
 from mixlab.errors import CheckpointError, DataError
 from mixlab.evaluate import stored_files
 from mixlab.files import read_json, safe_name, sha256
@@ -27,6 +27,7 @@ from mixlab.verify.stored import (
 )
 
 OK, DAMAGED, MISSING, NOT_CHECKED = "ok", "DAMAGED", "missing", "not checked"
+NOT_THERE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)  # these tell of the run, others of the machine
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def verify(run):
 
 
 def checked(name, look, run):
-    """The ``Check`` that the function ``look`` of a run gives; whatever it stumbles over is damage."""
+    """The ``Check`` that the function ``look`` of a run gives; what it stumbles over is damage, or the machine's."""
     try:
         return Check(name, OK, look(run))
     except NotCheckedError as why:
@@ -84,7 +85,11 @@ def checked(name, look, run):
         return Check(name, MISSING, str(why))
     except (CheckpointError, DataError) as error:
         return Check(name, DAMAGED, str(error))
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        return Check(name, NOT_CHECKED, f"memory is full ({error})")
     except Exception as error:  # content of any kind may lie in the file, and meets readers with any type of error
+        if isinstance(error, OSError) and error.errno and not isinstance(error, NOT_THERE):
+            return Check(name, NOT_CHECKED, f"cannot be read ({error.strerror})")
         return Check(name, DAMAGED, f"is not what mixlab wrote ({type(error).__name__}: {error})")
 
 
@@ -214,12 +219,10 @@ def attention(run):
 
 
 def attention_probe(run):
-    file = run.path / "attention_probe.npz"
-    if not file.exists():
+    if not (run.path / "attention_probe.npz").exists():
         raise NotCheckedError("none was needed")
-    with np.load(file, allow_pickle=False) as stored:
-        about, weight = json.loads(str(stored["about"])), stored["weight"]
-    need(bool(np.isfinite(weight).all()), "must be finite")
+    weight, bias, about = read_probe(run)
+    need(finite(weight) and finite(bias), "must be finite")
     if about["encoder_sha256"] != finished_result(run)["encoder_sha256"]:
         raise NotCheckedError("is of another encoder, and will be fitted again")
     return f"a linear classifier of {weight.shape[0]} classes"

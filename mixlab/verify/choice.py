@@ -4,7 +4,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from mixlab import runs
-from mixlab.errors import ParamError, nearest, problem
+from mixlab.errors import ParamError, problem
+from mixlab.files import check_path
 
 SIGNS = ("params.json", "result.json", "history.jsonl", "checkpoint.pt")  # a folder with one of these is, or was, a run
 
@@ -18,6 +19,7 @@ def select(name, runs_dir):
     Raises:
         ParamError: nothing is meant by it. CheckpointError: ``latest``, and a result below ``runs_dir`` is damaged.
     """
+    check_path("run", name)
     if name == "latest":
         return [runs.find(name, runs_dir)]
     folders = sorted(Path(runs_dir).iterdir()) if Path(runs_dir).is_dir() else []
@@ -28,7 +30,7 @@ def select(name, runs_dir):
         found = [folder for folder in known if folder.name == name] or [Path(name)] * is_run(Path(name))
     if not found:
         allowed = f"latest, a run's directory, or a name or pattern of the {len(known)} runs below {runs_dir}"
-        raise ParamError(problem("run", allowed, name, nearest(name, [folder.name for folder in known])))
+        raise ParamError(problem("run", allowed, name, runs.suggestion(name, [folder.name for folder in known])))
     return [runs.Run(folder) for folder in found]
 
 

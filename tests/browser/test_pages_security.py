@@ -1,12 +1,35 @@
-"""Pages made of hostile names, opened in a real browser: they show text, run no script and ask for nothing."""
+"""Pages and live widgets of hostile names in a real browser: they show text, run no script and ask for nothing."""
+
+from pathlib import Path
 
 import hostile
+import nbformat
 import pytest
+from desk import errors, open_notebook, run_all
+from nbformat.v4 import new_code_cell, new_notebook
 
 from mixlab import explorers
 from mixlab.explorers import twin
 
 MARK = "window.pwned"
+TAGS = "x-evil, a[href^=javascript], img[onerror]"
+# Explorers of hostile names as a notebook shows them.
+LIVE = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+from pathlib import Path
+from types import SimpleNamespace
+import hostile
+import numpy as np
+from mixlab import explorers
+folder = Path("hostile").resolve()
+(folder / "evaluated").mkdir(parents=True)
+explorer = explorers.embedding(SimpleNamespace(interactive=True), hostile.clouds(folder))
+explorer.hover(0, 1)
+explorer.select(0, np.arange(30))
+hostile.evaluations(folder / "evaluated")
+runs = explorers.run_browser(SimpleNamespace(interactive=True, runs_dir=str(folder / "evaluated")))
+"""
 
 
 def quiet(line):
@@ -49,8 +72,27 @@ def test_hostile_names_run_nothing_in_a_page(page, refused, files, name):
     page.goto((files / f"{name}.html").as_uri())
     use(page, name)
     assert page.evaluate(f"typeof {MARK}") == "undefined" and not told and not refused
-    assert page.locator("x-evil, a[href^=javascript], img[onerror]").count() == 0
+    assert page.locator(TAGS).count() == 0
     assert "x-evil" in page.content()
+
+
+def test_hostile_names_run_nothing_in_lab(page, refused, project):
+    """In a notebook no policy stops them: class and run names in card, sheet, plot, list and table."""
+    told = []
+    page.on("dialog", lambda dialog: (told.append(dialog.message), dialog.dismiss()))
+    book = new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+    book.cells = [new_code_cell(LIVE), new_code_cell("explorer"), new_code_cell("runs")]
+    nbformat.write(book, project / "notebooks" / "hostile.ipynb")
+    open_notebook(page, "hostile")
+    run_all(page)
+    assert not errors(page)
+    page.wait_for_function("document.querySelectorAll('.js-plotly-plot .main-svg').length > 3")
+    for place in (".mixlab-card", ".js-plotly-plot text", ".mixlab-runs option", ".jp-OutputArea td"):
+        page.locator(place).filter(has_text="x-evil").first.wait_for(state="attached")
+    page.locator(".mixlab-card").first.click()
+    assert page.evaluate(f"typeof {MARK}") == "undefined" and not told and not refused
+    output = page.locator(".jp-OutputArea")
+    assert output.locator(TAGS).count() == 0 and output.first.locator("script").count() == 0
 
 
 def test_the_policy_stops_what_a_name_could_bring(page, refused, tmp_path):

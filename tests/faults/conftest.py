@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from forks import Forks, pictures
 
-PROMISE, ROW = "promise", re.compile(r"test_row_\d\d_")
-ROWS = "A row of the fault catalogue behaves as written (one test or more for each)"
-counts, row_tests = {}, {}
+PROMISE, ROW = "promise", re.compile(r"test_row_(\d\d)_")
+ROWS = "Rows of the fault catalogue that behave as written in all their tests ({})"
+counts, row_tests = {}, {}  # (tried, held) of each promise; outcomes of each row's tests by number and test
 
 
 class Tally:
@@ -49,8 +49,9 @@ def images(tmp_path_factory):
 
 
 def pytest_runtest_logreport(report):
-    if report.when == "call" and ROW.search(report.nodeid):
-        row_tests[report.nodeid] = report.passed
+    row = ROW.search(report.nodeid)
+    if row and (report.when == "call" or not report.passed):  # what fails before or after the test counts, too
+        row_tests.setdefault(int(row[1]), {}).setdefault(report.nodeid, set()).add(report.outcome)
     for name, value in report.user_properties if report.when == "teardown" else ():
         if name == PROMISE:
             promise, tried, held = value
@@ -58,8 +59,21 @@ def pytest_runtest_logreport(report):
             counts[promise] = (before[0] + tried, before[1] + held)
 
 
+def rows_line(row_tests, rows, waiting):
+    """The table's line about rows: how many were tested, and in how many of these no test failed and one passed."""
+    outcomes = {row: set().union(*tests.values()) for row, tests in row_tests.items()}
+    tested = [found for found in outcomes.values() if found != {"skipped"}]
+    skipped = sum("skipped" in test for tests in row_tests.values() for test in tests.values())
+    words = f"{len(rows)} rows: {len(tested)} tested, {len(waiting)} waiting with a reason"
+    words += f"; {skipped} tests skipped" if skipped else ""
+    return {ROWS.format(words): (len(tested), sum("failed" not in found for found in tested))}
+
+
 def pytest_terminal_summary(terminalreporter):
-    rows = ({ROWS: (len(row_tests), sum(row_tests.values()))} if row_tests else {}) | counts
+    from test_catalogue import ROWS as CATALOGUE
+    from test_catalogue import WAITING
+
+    rows = (rows_line(row_tests, CATALOGUE, WAITING) if row_tests else {}) | counts
     if not rows:
         return
     lines = ["| promise | tried | held |", "|---|---:|---:|"]

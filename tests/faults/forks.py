@@ -1,4 +1,4 @@
-"""Trainings in processes of their own that start in milliseconds, and faults that strike them at a counted instant.
+"""Trainings in processes of their own that start in milliseconds, and what they left.
 
 Run as a program it imports mixlab once, and forks a child for every request (a line of JSON on its input), before any
 thread exists: what is killed, starved or raced below is a whole process of the real ``python -m mixlab.train``.
@@ -8,21 +8,19 @@ import hashlib
 import io
 import json
 import os
-import resource
+import re
 import shutil
-import signal
-import stat
 import subprocess
 import sys
-import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 HERE = Path(__file__).parent
-FULL = 64  # bytes that a file may have where the disk is full
+QUICK = {"probes": ("lbfgs",), "few_label_fractions": (), "knn_k": (5,), "geometry": False, "robustness": False}
 OWN = {"byol": {"proj_hidden": 32, "predictor_hidden": 32}, "simsiam": {"proj_hidden": 32, "proj_dim": 32}}
 
 
@@ -40,7 +38,7 @@ class Forks:
         return json.loads(self.process.stdout.readline())
 
     def start(self, call="train", **arguments):
-        """Forks a child that makes ``call`` (a function of this file's program); returns its pid."""
+        """Forks a child that makes ``call`` (a function of ``acts.py``); returns its pid."""
         return self.ask(call=call, **arguments)["pid"]
 
     def wait(self, pid):
@@ -79,6 +77,19 @@ def values(images, runs_dir, **changes):
             "checkpoint_every": 0.0, "device": "cpu", "precision": "fp32", "runs_dir": str(runs_dir), **changes}
 
 
+# What such a run of one epoch writes, in this order, each with what must be safe when that write fails: where its
+# checkpoint stands, and how many rows are recorded.
+WRITES = (("params", None, 0), ("row", None, 0), ("checkpoint", None, 1), ("checkpoint", (1, 0), 1),
+          ("checkpoint", (1, 1), 1), ("checkpoint", (1, 2), 1), ("row", (1, 3), 1), ("checkpoint", (1, 3), 2),
+          ("encoder", (2, 0), 2), ("head", (2, 0), 2), ("result", (2, 0), 2))
+
+
+def safe(left, number):
+    """Whether a run that failed at its write ``number``, from 1, left what it had."""
+    _, place, rows = WRITES[number - 1]
+    return (left.place, len(left.rows), left.finished) == (place, rows, False)
+
+
 def write_yaml(file, parameters):
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("".join(f"{name}: {json.dumps(value, ensure_ascii=False)}\n" for name, value in parameters.items()))
@@ -95,16 +106,23 @@ def the_run(runs_dir):
 
 def record(run):
     """All that a run leaves and that must not depend on how often it was stopped."""
-    import torch
-
-    rows = [{k: v for k, v in row.items() if k not in ("seconds", "views_per_second")} for row in run.history()]
-    payload = (run.path / "checkpoint.pt").read_bytes().split(b"\n", 1)[1]
-    state = torch.load(io.BytesIO(payload), weights_only=True)
+    state = _state(run.path / "checkpoint.pt")
     tensors = {f"{kind}.{name}": _digest(value) for kind in ("method", "optimizer")
                for name, value in _tensors(state[kind])}
     files = {name: _digest((run.path / name).read_bytes()) for name in ("encoder.safetensors", "head.safetensors")}
     assert len(tensors) > 60 and len(files) == 2
-    return rows, files, tensors
+    return [_untimed(row) for row in run.history()], files, tensors
+
+
+def _untimed(row):
+    return {name: value for name, value in row.items() if name not in ("seconds", "views_per_second")}
+
+
+def _state(file):
+    """What a checkpoint holds, read past mixlab."""
+    import torch
+
+    return torch.load(io.BytesIO(file.read_bytes().split(b"\n", 1)[1]), weights_only=True)
 
 
 def _tensors(value, name=""):
@@ -119,6 +137,46 @@ def _digest(content):
     return hashlib.sha256(content).hexdigest()
 
 
+@dataclass(frozen=True)
+class Left:
+    """What a stopped run left: the (epoch, step) of its checkpoint or None, its rows, whether it is finished."""
+
+    place: tuple | None = None
+    rows: tuple = ()
+    finished: bool = False
+
+
+def left(runs_dir):
+    run = the_run(runs_dir)
+    if run is None:
+        return Left()
+    files = [run.path / name for name in ("checkpoint.pt", "checkpoint.pt.previous")]
+    found = next((_state(file)["progress"] for file in files if file.exists()), None)
+    return Left(found and (found["epoch"], found["step"]), tuple(run.history()), run.finished())
+
+
+def went_on(before, output, after, killed=False):
+    """Whether a start went on where ``before`` stood, not from scratch, and no recorded row is gone.
+
+    Args:
+        output: what the start printed. after: what it left.
+        killed: it may have been killed before it said where it goes on; it has then changed nothing.
+    """
+    told = re.search(r"^Continuing .* at epoch (\d+), step (\d+)\.$", output, re.M)  # and no note of a damaged file
+    told, silent = told and (int(told[1]), int(told[2])), killed and after.place == before.place
+    says = "nothing to train" in output or silent if before.finished else told == before.place or (not told and silent)
+    forward = before.place is None or (after.place is not None and after.place >= before.place)
+    printed = {int(epoch) for epoch in re.findall(r"^epoch +(\d+)/", output, re.M)}
+    return says and forward and printed <= {row["epoch"] for row in after.rows} and _kept(before, after)
+
+
+def _kept(before, after):
+    """Rows that the checkpoint is past stay as they are, their times too: nothing made them again."""
+    rows, past = {row["epoch"]: row for row in after.rows}, before.place[0] if before.place else 0
+    return all(row["epoch"] in rows and _untimed(rows[row["epoch"]]) == _untimed(row)
+               and (row["epoch"] >= past or rows[row["epoch"]] == row) for row in before.rows)
+
+
 def leftovers(folder):
     return sorted(str(path) for path in Path(folder).rglob("*.tmp"))
 
@@ -130,126 +188,9 @@ def until(condition, seconds=120):
         time.sleep(0.003)
 
 
-# What a child does
-
-def train(yaml, full_at=0, torn_at=0, unnamed_at=0):
-    """``python -m mixlab.train``; with a fault at the given count of written files, from 1.
-
-    Args:
-        full_at: from this file on the disk is full.
-        torn_at: killed when half of this file's content is on the disk.
-        unnamed_at: killed when all of it is, before it gets its name.
-    """
-    from mixlab.train import main
-
-    if full_at:
-        _before(tempfile, "mkstemp", full_at, lambda *_, **__: _limit(FULL))
-    if torn_at or unnamed_at:
-        _before(os, "fsync", torn_at or unnamed_at, _tear if torn_at else _die, _is_file)
-    return main([yaml])
-
-
-def _before(module, name, count, strike, counts=lambda *_: True):
-    """Calls ``strike`` before the call number ``count`` of a function."""
-    whole, made = getattr(module, name), []
-
-    def struck(*arguments, **options):
-        made.extend([1] * counts(*arguments))
-        if len(made) == count and counts(*arguments):
-            strike(*arguments, **options)
-        return whole(*arguments, **options)
-
-    setattr(module, name, struck)
-
-
-def _is_file(handle):
-    return stat.S_ISREG(os.fstat(handle).st_mode)
-
-
-def _tear(handle):
-    os.ftruncate(handle, os.fstat(handle).st_size // 2)
-    _die()
-
-
-def _die(*_):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _limit(size):
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-
-
-def race(runs_dir, who, go):
-    """Takes up a run as every start does, and holds it until ``go`` is gone; exit code 2 if it is busy."""
-    from mixlab import runs
-    from mixlab.errors import RunBusyError
-
-    while not Path(go).exists():
-        time.sleep(0.001)
-    try:
-        with runs.locked(runs.create(runs_dir, who, who), wait_seconds=0):
-            print("proceeds", flush=True)
-            while Path(go).exists():
-                time.sleep(0.001)
-    except RunBusyError as error:
-        print(error, flush=True)
-        return 2
-    return 0
-
-
-def steps(yaml, epochs, folder):
-    """The real loop over ``epochs`` x 1,000 steps of a model of one weight; prints what was measured as JSON."""
-    import psutil
-    import torch
-
-    from mixlab import parallel, params, runs
-    from mixlab.optim import learning_rate
-    from mixlab.train import Trainer
-
-    chosen = params.Pretrain.from_yaml(yaml).resolved() | {"epochs": epochs}
-    splits = params.load_splits(chosen)
-    chosen, run, made = params.settle(chosen, len(splits.train)), runs.Run(Path(folder)), []
-    trainer = Trainer(run, chosen, {"who": "steps"}, splits, parallel.Ranks(), made.append)
-    model = _one_weight(torch)
-    trainer.method, trainer.optimizer, trainer.steps = model, torch.optim.SGD(model.parameters(), lr=1.0), 1000
-    trainer.batch, memory, process = (lambda: None), [], psutil.Process()
-
-    def note(row):
-        made.clear()
-        memory.append(process.memory_info().rss)
-    trainer.fit([], note)
-    last, done = run.history()[-1], epochs - 1 + 999 / 1000
-    print(json.dumps({"steps": model.count, "memory": memory[max(1, epochs // 10):], "rows": len(run.history()),
-                      "bytes": (run.path / "history.jsonl").stat().st_size, "epoch": last["epoch"],
-                      "lr": last["lr"], "expected_lr": learning_rate(chosen, done),
-                      "progress": [trainer.progress.epoch, trainer.progress.step]}), flush=True)
-    return 0
-
-
-def _one_weight(torch):
-    class OneWeight(torch.nn.Module):
-        views, needs_labels = (), False
-
-        def __init__(self):
-            super().__init__()
-            self.weight, self.count = torch.nn.Parameter(torch.ones(1)), 0
-
-        def forward(self, batch):
-            self.count += 1
-            return {"loss": (self.weight * 0.5).square().sum()}
-
-        def after_step(self, out):
-            pass
-
-    return OneWeight()
-
-
-CALLS = {"train": train, "race": race, "steps": steps}
-
-
 # The program
 
-def serve():
+def serve(calls):
     children = {}
     for line in sys.stdin:
         request = json.loads(line)
@@ -258,7 +199,7 @@ def serve():
         elif "ended" in request:
             answer = {"ended": _gone(request["ended"])}
         else:
-            pid, reading = _fork(CALLS[request.pop("call")], request)
+            pid, reading = _fork(calls[request.pop("call")], request)
             children[pid] = (pid, reading)
             answer = {"pid": pid}
         print(json.dumps(answer), flush=True)
@@ -302,5 +243,7 @@ def settled(folder):
 
 
 if __name__ == "__main__":
+    from acts import CALLS
+
     from mixlab import train as _  # noqa: F401  imported once, for all children
-    serve()
+    serve(CALLS)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 ROWS = range(1, 65)
 WAITING = {
-    25: "checkpoints of an older format: there is one format, FORMAT 1, and no release yet; another is refused by name",
     42: "worker processes: none exist; threads that changed at a resume are told and recorded (row 24)",
 }
 # Rows that behave otherwise than the catalogue says, because the design decides so; the tests hold the design.
@@ -14,6 +13,7 @@ DIFFERENT = {
     11: "a changed parameter, epochs included, is another run: nothing is resumed with other values",
     12: "fewer epochs are another run too",
     16: "the lock is the operating system's, so a dead owner on any host has let go",
+    38: "a function names the first bad row; losses do not call it: to look at targets waits for the device every step",
     43: "several processes under torchrun are supported; any other launcher is refused",
 }
 

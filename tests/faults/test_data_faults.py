@@ -3,6 +3,7 @@
 import hashlib
 import http.server
 import io
+import json
 import os
 import pickle
 import shutil
@@ -24,8 +25,10 @@ from torchvision import datasets
 from mixlab import data, explorers, plots, runs
 from mixlab.data import cifar, known
 from mixlab.errors import DataError
+from mixlab.evaluate import Protocol, collect, evaluate
 from mixlab.explorers.browser import Browser
 from mixlab.params import Pretrain, Visualize
+from mixlab.plots.ours import ours
 from mixlab.train import train
 
 
@@ -180,7 +183,12 @@ def test_row_56_a_killed_download_leaves_nothing_under_the_final_name_and_is_mad
     os.waitpid(child, 0)
     assert not [p for p in (tmp_path / "sets").iterdir() if not p.name.startswith(".download-")]
     server.with_name("slow").unlink()
-    assert len(data.load("cifar10", tmp_path / "sets")) == 100
+    beside = tmp_path / "sets" / ".download-of-another"
+    beside.mkdir()
+    with cifar._lock(beside) as held:
+        assert held and len(data.load("cifar10", tmp_path / "sets")) == 100
+    left = {p.name for p in (tmp_path / "sets").iterdir()}
+    assert left == {beside.name, "cifar-10-batches-py"}, "what the dead one left is gone, what a live one fills is not"
 
 
 def test_row_56_two_processes_that_download_both_end_with_the_data(server, tmp_path):
@@ -322,13 +330,25 @@ def test_row_62_hostile_class_and_run_names_are_text_in_pictures_pages_and_widge
 def test_row_63_changed_images_of_the_same_names_are_another_data_set(tmp_path):
     """Another run, its checksum in the result, and never in one average or comparison with the first."""
     folder, found = pictures(tmp_path / "pictures"), []
+    knn = Protocol(probes=(), few_label_fractions=(), geometry=False, knn_k=(5,), layers=("encoder",))
     for _ in range(2):
         params = Pretrain.check(**values(folder, tmp_path / "runs", epochs=0, knn_every=0))
         found.append(train(params, log=quiet))
+        evaluate(found[-1], knn, quiet)
         for file in folder.rglob("*.png"):
             paint(file, (1, 2, 3), (16, 16))
     checksums = {run.result()["data_checksum"] for run in found}
     assert len(checksums) == 2 and found[0].name != found[1].name and len(runs.list_runs(tmp_path / "runs")) == 2
+    evaluations = plots.evaluated(tmp_path / "runs")
+    figure = plots.accuracy_bars(evaluations, evaluations)
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    dots = [len(line.get_xdata()) for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert len(labels) == 2 == len(set(labels)) and all("train data" in label for label in labels) and dots == [1, 1]
+    plt.close(figure)
+    scores = ours(evaluations)
+    assert [score.seeds for score in scores] == [1, 1] and all("test data" in score.caveat for score in scores)
+    rows = collect(tmp_path / "runs")
+    assert len({row["setting"] for row in rows}) == 1 and len({row["protocol_hash"] for row in rows}) == 2 == len(rows)
 
 
 def test_row_64_images_in_both_train_and_test_are_counted(tmp_path):
@@ -339,3 +359,18 @@ def test_row_64_images_in_both_train_and_test_are_counted(tmp_path):
     train_part, test_part = load(tmp_path), load(tmp_path, "test")
     assert data.overlap(train_part, test_part) == 2 and data.overlap(train_part, train_part) == 6
     assert data.overlap(train_part, data.load("cifar10-mini", split="test")) == 0
+
+
+def test_row_64_an_evaluation_says_and_stores_how_many_test_images_were_trained_on(tmp_path):
+    folder, little = pictures(tmp_path / "whole"), Protocol(probes=(), few_label_fractions=(), geometry=False)
+    for part, numbers in (("train", range(12)), ("test", (10, 11, 12, 13))):
+        for name, i in [(name, i) for name in ("dark", "light") for i in numbers]:
+            (tmp_path / "leaky" / part / name).mkdir(parents=True, exist_ok=True)
+            shutil.copy(folder / name / f"{i}.png", tmp_path / "leaky" / part / name / f"{part}{i}.png")
+    for place, leaked in ((tmp_path / "leaky", 4), (folder, 0)):
+        lines = []
+        run = train(Pretrain.check(**values(place, tmp_path / "runs", epochs=0, knn_every=0)), log=quiet)
+        assert evaluate(run, little, lines.append)["train_test_duplicates"] == leaked
+        assert json.loads((run.path / "linear_eval.json").read_text())["train_test_duplicates"] == leaked
+        said = [line for line in lines if "training images too" in line]
+        assert [f"4 of the {8} test images" in line for line in said] == [True] * bool(leaked)

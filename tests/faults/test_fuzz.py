@@ -1,5 +1,6 @@
 """Loaders fed with damaged and made-up input for a fixed time: what comes out is a value or one of our own errors."""
 
+import contextlib
 import dataclasses
 import io
 import json
@@ -13,10 +14,11 @@ import torch
 from forks import values, write_yaml
 from PIL import Image
 
-from mixlab import checkpoint, data, runs
+from mixlab import checkpoint, data, params, runs
 from mixlab.errors import CheckpointError, DataError, ParamError
-from mixlab.files import sha256
-from mixlab.params import Pretrain
+from mixlab.evaluate import select_runs
+from mixlab.files import sha256, writable_folder
+from mixlab.params import Params, Pretrain
 
 SHORT, LONG = 0.7, 30.0  # seconds for each loader, in every test run and in the whole programme
 FUZZED = "Loader of {} given damaged or made-up input: a value or an error of ours, nothing else"
@@ -60,19 +62,43 @@ TOKENS = [b"[" * 5000, b"{" * 2000, b"&a [*a]", b"!!python/object/apply:os.syste
 
 # What is fed
 
-ODD = [None, True, 0, -1, 7, 1.5, 1e-320, 1e308, float("nan"), float("inf"), -0.0, 2**70, "", "auto", "none", "x" * 500,
-       "7", "1e-3", "<script>", "\ud800", [], [1], ["mixup", "cutmix"], [[]], {}, {"a": 1}, (), b"x", object(), print,
-       torch.zeros(2), torch.tensor(3), range(3), 1 + 2j]
+PATHS = ["a\0b", "x" * 256, "y/" * 2500, "..", "~nobody-of-that-name/x"]
+PATHS += [f"folder:{path}" for path in ("", *PATHS)]
+ODD = [*PATHS, None, True, 0, -1, 7, 1.5, 1e-320, 1e308, float("nan"), float("inf"), -0.0, 2**70, "", "auto", "none",
+       "x" * 500, "7", "1e-3", "<script>", "\ud800", [], [1], ["mixup", "cutmix"], [[]], {}, {"a": 1}, (), b"x",
+       object(), print, torch.zeros(2), torch.tensor(3), range(3), 1 + 2j]
 
 
-def parameters(chance):
-    names = [*Pretrain.model_fields, "temperatur", "", "self", "cls"]
-    return {chance.choice(names): chance.choice(ODD) for _ in range(chance.randrange(1, 6))}
+MODELS = [model for model in vars(params).values() if isinstance(model, type) and issubclass(model, Params)]
 
 
-def check(given):
-    given.pop("self", None), given.pop("cls", None)
-    return Pretrain.check(**given)
+def parameters_loader(folder, images):
+    """Of any notebook; what is accepted is looked up, too: folders, data sets and runs, in a folder of the test's."""
+    def make(chance):
+        model = chance.choice(MODELS)
+        names = [*model.model_fields, "temperatur", ""]
+        looked_up = [name for name in names if name.endswith(("_dir", "_from", "run", "dataset"))]
+        if looked_up and chance.random() < 0.5:
+            return model, {chance.choice(looked_up): chance.choice(PATHS)}
+        return model, {chance.choice(names): chance.choice(ODD) for _ in range(chance.randrange(1, 6))}
+
+    def read(given):
+        model, values = given
+        found = model.check(**values)
+        with contextlib.chdir(folder):
+            look_up({name: getattr(found, name) for name in values})
+        return found
+    return Loader(make, read, (ParamError,))
+
+
+def look_up(values):
+    for name, value in values.items():
+        if name.endswith("_dir"):
+            writable_folder(data.resolve(value), name)
+        elif name == "dataset":
+            data.at_hand(value, values.get("data_dir"))
+        elif name in ("run", "init_from", "guide_from"):
+            select_runs(value, data.resolve("runs"), lambda line: None)
 
 
 def saved_checkpoint(folder):
@@ -154,9 +180,8 @@ def folder_loader(folder, images):
 
 
 LOADERS = {
-    "parameters": lambda folder, images: Loader(parameters, check, (ParamError,)),
-    "YAML": yaml_loader, "checkpoint": checkpoint_loader, "history": history_loader, "result": result_loader,
-    "folder of images": folder_loader,
+    "parameters": parameters_loader, "YAML": yaml_loader, "checkpoint": checkpoint_loader, "history": history_loader,
+    "result": result_loader, "folder of images": folder_loader,
 }
 
 

@@ -1,4 +1,4 @@
-"""Rows 26 to 43 of the fault catalogue: what is not finite, degenerate batches, values at the edge, devices, seeds.
+"""Rows 25 to 43 of the fault catalogue: what is not finite, degenerate batches, values at the edge, devices, seeds.
 
 A rank that dies (row 43) is killed in tests/test_parallel.py, where ranks are started anyway.
 """
@@ -13,8 +13,8 @@ import torch
 from forks import OWN, record, the_run, values, write_yaml
 
 from mixlab import checkpoint, data, runs
-from mixlab.errors import DataError, NonFiniteLossError, ParamError
-from mixlab.evaluate import effective_rank, scatter, uniformity
+from mixlab.errors import CheckpointError, DataError, NonFiniteLossError, ParamError
+from mixlab.evaluate import effective_rank, scatter, spread, uniformity
 from mixlab.files import write_json
 from mixlab.losses import check_targets, contrastive
 from mixlab.methods import METHODS
@@ -68,6 +68,15 @@ def stopped_at_five(images, folder, message):
     assert all(torch.isfinite(v).all() for v in state["method"].values() if v.is_floating_point())
 
 
+def test_row_25_a_checkpoint_of_another_format_is_refused_with_both(tmp_path):
+    checkpoint.save(tmp_path / "checkpoint.pt", {"w": torch.ones(1)}, {"lr": 0.1})
+    header, payload = (tmp_path / "checkpoint.pt").read_bytes().split(b"\n", 1)
+    header = json.dumps(json.loads(header) | {"mixlab_checkpoint": 7}).encode()
+    (tmp_path / "checkpoint.pt").write_bytes(header + b"\n" + payload)
+    with pytest.raises(CheckpointError, match=rf"has format 7, this mixlab reads {checkpoint.FORMAT}\. Use the mixlab"):
+        checkpoint.load(tmp_path / "checkpoint.pt", {"lr": 0.1})
+
+
 def test_row_26_a_loss_that_is_not_finite_stops_the_run_naming_the_step(images, tmp_path, monkeypatch):
     before_step(monkeypatch, 5, poison_loss)
     stopped_at_five(images, tmp_path, r"step 5 .*loss nan.*lr .*gradient norm nan.*Lower lr.*\(epoch 2, step 1\)")
@@ -117,15 +126,17 @@ def test_row_29_one_class_alone_is_refused(images, tmp_path, monkeypatch):
 
 
 def test_row_29_batches_of_one_class_are_counted_and_an_epoch_of_them_is_an_error(images, tmp_path, monkeypatch):
-    """Their loss is finite."""
-    whole = data.load(f"folder:{images}", image_size=16)
+    """Their loss is finite, and the epoch's line tells them."""
+    whole, lines = data.load(f"folder:{images}", image_size=16), []
     first, second = ((whole.labels == k).nonzero().flatten() for k in (0, 1))
     mostly = whole.subset(torch.cat([first, first[:11], second[:1]]))
     monkeypatch.setattr(data, "load", lambda *_, **__: mostly)
-    run = train(tiny(images, tmp_path, method="supcon", epochs=1), log=quiet)
+    run = train(tiny(images, tmp_path, method="supcon", epochs=1), log=lines.append)
     assert run.history()[-1]["single_class_batches"] == 2 and run.history()[-1]["loss"] > 0
-    monkeypatch.setattr(Trainer, "_count_one_class", lambda trainer, index: vars(trainer.progress).update(
-        single_class=trainer.progress.single_class + 1))
+    assert "  2 batches of one class, without a negative of another" in lines[-2] and "of one class" not in lines[0]
+    place = Key(1, "order", 1).generator().permutation(25)[-1]  # of the image that waits for another epoch
+    order = torch.cat([first] * 3)[:25].index_put((torch.tensor(place),), second[0])
+    monkeypatch.setattr(data, "load", lambda *_, **__: whole.subset(order))
     with pytest.raises(DataError, match="got 3 batches of one class each in epoch 1"):
         train(tiny(images, tmp_path, method="supcon", epochs=1, seed=1), log=quiet)
 
@@ -227,13 +238,32 @@ def test_row_36_collapsed_features_have_finite_indicators_that_say_so(tmp_path):
     assert "NaN" not in (tmp_path / "measures.json").read_text()
 
 
-def test_row_36_an_absurd_learning_rate_ends_by_name_or_finite(images, tmp_path):
-    try:
-        run = train(tiny(images, tmp_path, lr=1e5, epochs=2), log=quiet)
-    except NonFiniteLossError as error:
-        assert "Lower lr" in str(error)
-    else:
-        assert all(math.isfinite(row["loss"]) for row in run.history()[1:])
+def test_row_36_a_run_whose_features_collapse_says_so_in_its_row_and_its_line(images, tmp_path, monkeypatch):
+    """SimSiam without a predictor, pulled to zero by its weight decay; with one, and without the pull, it is silent."""
+    found = {}
+    for name, changes in (("healthy", {}), ("collapsed", {"weight_decay": 1.0, "sgd_momentum": 0.0, "lr": 0.5})):
+        if name == "collapsed":
+            monkeypatch.setattr("mixlab.methods.simsiam.predictor", lambda *_: torch.nn.Identity())
+        lines, given = [], {"epochs": 4, "knn_every": 2, "checkpoint_every": 60.0, **OWN["simsiam"], **changes}
+        run = train(tiny(images, tmp_path / name, method="simsiam", **given), log=lines.append)
+        found[name] = [row.get("feature_spread") for row in run.history()]
+        assert [spread is not None for spread in found[name]] == [epoch % 2 == 0 for epoch in range(5)]
+        assert ("features have collapsed: spread 0.00" in lines[4]) == (name == "collapsed"), lines
+        assert "collapsed" not in lines[0] and math.isfinite(run.result()["loss"])
+    assert found["collapsed"][-1] < 0.01 < 0.03 < min(found["collapsed"][0], *found["healthy"][::2])
+
+
+def test_row_36_spread_is_0_of_one_point_and_1_of_directions_that_cancel():
+    assert spread(torch.full((40, 8), 3.0)) == 0 == spread(torch.zeros(40, 8))
+    assert spread(torch.cat([torch.eye(8), -torch.eye(8)]) * torch.rand(16, 1)) == pytest.approx(1)
+    line = runs.describe({"epoch": 1, "loss": 0.5, "knn_top1": 0.1, "feature_spread": 0.0}, 1)
+    assert "features have collapsed: spread 0.0000" in line
+    assert "collapsed" not in runs.describe({"epoch": 1, "loss": 0.5, "feature_spread": math.nan}, 1)
+
+
+def test_row_36_an_absurd_learning_rate_ends_by_name(images, tmp_path):
+    with pytest.raises(NonFiniteLossError, match="Lower lr"):
+        train(tiny(images, tmp_path, lr=1e6, epochs=3), log=quiet)
 
 
 @pytest.mark.parametrize("labels, first, value", [
@@ -283,6 +313,45 @@ def test_row_40_a_device_that_is_not_there_is_refused_and_auto_takes_the_cpu(ima
     with pytest.raises(ParamError, match="device: auto or cpu, because no CUDA device was found; got 'cuda'"):
         train(tiny(images, tmp_path, device="cuda"), log=quiet)
     assert train(tiny(images, tmp_path, device="auto", epochs=0), log=quiet).result()["device"].startswith("cpu")
+
+
+LOST = ["CUDA error: unspecified launch failure\nCUDA kernel errors might be ...", "cuDNN error: CUDNN_STATUS_X"]
+
+
+def test_row_40_a_device_lost_in_the_middle_ends_by_name_and_the_run_goes_on(images, tmp_path, monkeypatch, capsys):
+    def lose(trainer):
+        raise getattr(torch, "AcceleratorError", RuntimeError)(LOST[0].replace("error", "Error"))
+
+    if not hasattr(torch, "AcceleratorError"):
+        pytest.skip("this torch has no type of its own for it; the next test knows it by its words")
+    with monkeypatch.context() as patch:
+        before_step(patch, 5, lose)
+        assert main([write_yaml(tmp_path / "tiny.yaml", values(images, tmp_path / "runs", epochs=2))]) == 2
+    message, run = capsys.readouterr().err, the_run(tmp_path / "runs")
+    assert message.startswith("device: cpu") and "failed (CUDA Error: unspecified launch failure)" in message
+    assert "(epoch 2, step 1). Start again to continue." in message and "might be" not in message
+    assert run.state() == "interrupted" and run.result()["reason"] == message.strip()
+    again = train(tiny(images, tmp_path / "runs", epochs=2), log=quiet)
+    assert again == run and record(again) == record(train(tiny(images, tmp_path / "whole", epochs=2), log=quiet))
+
+
+@pytest.mark.parametrize("text", LOST, ids=["CUDA", "cuDNN"])
+def test_row_40_a_lost_device_is_known_by_the_words_of_the_libraries_too(images, tmp_path, monkeypatch, text):
+    def lose(trainer):
+        raise RuntimeError(text)
+
+    before_step(monkeypatch, 1, lose)
+    with pytest.raises(OSError, match=rf"^device: cpu.* failed \({text.splitlines()[0]}\).*Start again to continue"):
+        train(tiny(images, tmp_path, epochs=1), log=quiet)
+
+
+def test_row_40_another_error_in_the_middle_is_no_lost_device(images, tmp_path, monkeypatch):
+    def stumble(trainer):
+        raise RuntimeError("shapes do not fit")
+
+    before_step(monkeypatch, 1, stumble)
+    with pytest.raises(RuntimeError, match="^shapes do not fit$"):
+        train(tiny(images, tmp_path, epochs=1), log=quiet)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32, 2**64, "7", 1.5, 7.0, True, None])

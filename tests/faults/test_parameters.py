@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 import typing
 from pathlib import Path
 
@@ -20,8 +21,11 @@ from mixlab.mixers import MIXERS
 from mixlab.params import Pretrain
 from mixlab.params.base import Params, allowed
 from mixlab.train import main, train
+from mixlab.verify import select
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "pretrain.ipynb"
+MODELS = [model for model in vars(params).values() if isinstance(model, type) and issubclass(model, Params)]
+FIELDS = [(model, name) for model in MODELS for name in model.model_fields]
 REFUSED = "A parameter given a value it must refuse: refused by name, with what is allowed and what came"
 
 
@@ -50,16 +54,18 @@ def test_row_45_a_value_of_another_type_is_refused_and_never_guessed_at(given, k
     assert text.startswith(f"{name}: ") and repr(value) in text and f"({kind})" in text and "\n" not in text
 
 
-@pytest.mark.parametrize(("text", "complaint"), [
-    ("lr: 1e-3", r"line 1.*1e-3 would be read as text; write 0\.001"),
-    ("epochs: 3\nlr: 2E5", r"line 2.*2E5 would be read as text; write 200000\.0 or 2\.0e5")])
-def test_row_46_an_exponent_without_a_point_is_refused_with_what_to_write(tmp_path, text, complaint):
-    (tmp_path / "p.yaml").write_text(text)
-    with pytest.raises(ParamError, match=complaint):
+@pytest.mark.parametrize(("text", "written"), [
+    ("1e-3", "0.001"), ("2E5", "200000.0"), ("1.e3", "1000.0"), ("1.0e3", "1000.0"), (".5e0", "0.5"),
+    ("1e-30", "1.0e-30"), ("-1e999", "-.inf"), ("+.5", "0.5"), ("09", "9")])
+def test_row_46_an_exponent_without_a_point_is_refused_with_what_to_write(tmp_path, text, written):
+    """Which is then read as it is written."""
+    (tmp_path / "p.yaml").write_text(f"epochs: 3\nlr: {text}")
+    with pytest.raises(ParamError, match=re.escape(f"(line 2: {text} would be read as text; write {written})")):
         Pretrain.from_yaml(tmp_path / "p.yaml")
-    (tmp_path / "p.yaml").write_text("lr: 1.0e-3")
-    assert Pretrain.from_yaml(tmp_path / "p.yaml").lr == 1e-3
-    assert "lr: a number" in refused(lr="1e-3") and "1.0e-3" in refused(lr="1e-3")
+    (tmp_path / "p.yaml").write_text(f"lr: {written}")
+    assert load_yaml(tmp_path / "p.yaml") == {"lr": float(text)}
+    for text, written in (("1e-3", "1.0e-3"), ("1e9", "1.0e+9"), ("5.e2", "5.0e+2")):
+        assert "lr: a number" in refused(lr=text) and f"Write it without quotes: {written}." in refused(lr=text)
 
 
 @pytest.mark.parametrize(("text", "complaint"), [
@@ -71,18 +77,47 @@ def test_row_46_an_exponent_without_a_point_is_refused_with_what_to_write(tmp_pa
     ("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]", "line 2.*aliases"),
     ("\tlr: 1.0", "line 1"),
     ("epochs: 1_000", "1_000"),
+    ("seed: 1\nlr: 1:30.5", "line 2: 1:30.5 would not be read as written"),
+    ("lr: 1_0.5", "line 1: 1_0.5 would not be read as written"),
     ("when: 2026-01-01", "quote it"),
     ("1: 2", "must be text"),
     ("", "lines of the form name: value"),
     ("- lr", "lines of the form name: value"),
     ("a: !!python/object/apply:os.system [ls]", "cannot be read"),
     ("x" * 70000, "at most"),
-    (b"lr: \xff\xfe", "cannot be read as parameters"),
+    (b"lr: \xff\xfe", "line 1: the byte 0xff is not UTF-8.*Save the file as UTF-8"),
+    (b"seed: 1\n\nmethod: caf\xe9", "line 3: the byte 0xe9"),
 ])
 def test_row_47_yaml_that_could_be_misread_is_refused_with_its_line(tmp_path, text, complaint):
     (tmp_path / "p.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ParamError, match=complaint):
         load_yaml(tmp_path / "p.yaml")
+
+
+def test_row_47_numbers_spelt_plainly_are_read_as_written(tmp_path):
+    for text in ("0.5", ".5", "5.", "+1.5", "-0.0", "1.5e+3", "1.0E-3", ".inf", "-.INF", "12"):
+        (tmp_path / "p.yaml").write_text(f"lr: {text}")
+        assert load_yaml(tmp_path / "p.yaml")["lr"] == float(text.replace(".inf", "inf").replace(".INF", "inf"))
+
+
+IMPOSSIBLE = {"a\0b": "without a zero byte", "x" * 256: "at most 255 in each part", "é" * 128: "at most 255",
+              "x/" * 2048 + "y": "less than 4,096 bytes", "~nobody-of-that-name/x": "nobody's home"}
+
+
+@pytest.mark.parametrize("text", IMPOSSIBLE, ids=IMPOSSIBLE.values())
+def test_row_51_text_that_can_be_no_path_is_refused_by_name(images, tmp_path, text, capsys):
+    """Folders with the other parameters; data sets and runs when they are looked up, before any work."""
+    for model, name in [(model, name) for model, name in FIELDS if name.endswith("_dir")]:
+        with pytest.raises(ParamError, match=f"^{name}: .*{IMPOSSIBLE[text]}"):
+            model.check(**{name: text})
+    for changed in ({"dataset": f"folder:{text}"}, {"init_from": text}, {"runs_dir": text}):
+        yaml = write_yaml(tmp_path / "p.yaml", values(images, tmp_path / "runs") | changed)
+        assert main([yaml]) == 2 and not list((tmp_path / "runs").rglob("*.json"))
+        told = capsys.readouterr().err
+        assert told.startswith(f"{next(iter(changed))}: ") and IMPOSSIBLE[text] in told and "Errno" not in told
+    for look in (lambda: data.load("cifar10-mini", text), lambda: select(text, tmp_path), lambda: load_yaml(text)):
+        with pytest.raises(ParamError, match=IMPOSSIBLE[text]):
+            look()
 
 
 @pytest.mark.parametrize(("parameter", "known"), [("method", METHODS), ("mixer", MIXERS), ("encoder", ENCODERS),
@@ -175,11 +210,12 @@ def test_row_51_text_of_a_parameter_is_data_whatever_it_holds(tmp_path, text):
 
 
 @pytest.mark.faults
-def test_row_52_of_a_killed_kernel_the_run_directory_tells_the_truth(forks, images, tmp_path):
-    """papermill writes "completed" beside every cell; the run says unfinished, and goes on."""
+def test_row_52_of_a_killed_kernel_the_run_directory_tells_the_truth(forks, images, tmp_path, monkeypatch):
+    """papermill writes "completed" beside every cell; the run says unfinished, and goes on to the same weights."""
     import nbformat
     import papermill
 
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as the processes that it is compared with
     yaml = write_yaml(tmp_path / "tiny.yaml", values(images, tmp_path / "runs"))
     code = ("import os\nfrom mixlab.params import Pretrain\nfrom mixlab.train import train\n"
             f"train(Pretrain.from_yaml({yaml!r}), on_epoch=lambda row: row['epoch'] == 1 and os.kill(os.getpid(), 9))")
@@ -196,11 +232,7 @@ def test_row_52_of_a_killed_kernel_the_run_directory_tells_the_truth(forks, imag
     assert code == 0 and "Continuing" in output
     whole = write_yaml(tmp_path / "whole.yaml", values(images, tmp_path / "whole"))
     assert forks.run(yaml=whole)[0] == 0
-    assert record(run)[0][:2] == record(the_run(tmp_path / "whole"))[0][:2] and run.finished()
-
-
-MODELS = [model for model in vars(params).values() if isinstance(model, type) and issubclass(model, Params)]
-FIELDS = [(model, name) for model in MODELS for name in model.model_fields]
+    assert record(run) == record(the_run(tmp_path / "whole")) and run.finished()
 
 
 def kinds(annotation):

@@ -1,7 +1,7 @@
 """Nothing that is loaded, named or typed can run code, and nothing asks the network behind a person's back.
 
 Elsewhere: malicious checkpoints and weights (``test_storage.py``, row 10), downloads that are checked before use
-(``tests/test_data_cifar.py``), pages in a real browser (``tests/browser/test_pages_security.py``).
+(``tests/test_data_cifar.py``), names that would be markup (``test_names.py``).
 """
 
 import ast
@@ -10,7 +10,6 @@ import io
 import json
 import os
 import pickle
-import re
 import subprocess
 import sys
 import tarfile
@@ -18,19 +17,16 @@ import textwrap
 from pathlib import Path
 from types import SimpleNamespace
 
-import hostile
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from attention_runs import finished_run, folder_of_pictures
-from hostile import EVIL, EVIL_FILE, markup_in, shown_by_markdown, trouble_in
+from hostile import READS_HTML
 
-from mixlab import data, explorers, files, plots, runs, snapshots
+from mixlab import data, files, plots, runs, snapshots
 from mixlab.attention.classifier import FILE as PROBE
 from mixlab.attention.classifier import classifier_of
-from mixlab.attention.viewer import Viewer
 from mixlab.errors import CheckpointError, DataError, ParamError
-from mixlab.params import Ablation, Compare, LinearEval, Pretrain, Visualize
+from mixlab.params import Ablation, LinearEval, Pretrain
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "mixlab"
@@ -91,8 +87,7 @@ def test_no_call_in_mixlab_can_run_what_it_reads():
     assert not found
     texts = [file.read_text() for file in (PACKAGE / "assets").glob("*.js")]
     texts += [file.read_text() for file in (PACKAGE / "explorers").glob("*.py")]
-    assert not [word for text in texts for word in re.findall(
-        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|new Function|\bon\w+ *= *[\"']", text)]
+    assert not [word for text in texts for word in READS_HTML.findall(text)]
 
 
 # Files
@@ -269,199 +264,6 @@ def test_a_parameter_name_that_is_code_never_reaches_papermill_from_mixlab(tmp_p
             Ablation.check(**values)
     with pytest.raises(ParamError):
         Pretrain.check(**{name: 1})
-
-
-# Names that are shown
-
-@pytest.fixture(scope="module")
-def shown(tmp_path_factory):
-    """Results whose every name is hostile, made once."""
-    folder, patch = tmp_path_factory.mktemp("hostile"), pytest.MonkeyPatch()
-    for name in ("clouds", "evaluated", "scores", "grid", "attention"):
-        (folder / name).mkdir()
-    dataset, pair = hostile.attention_pair(folder / "attention", patch)
-    yield SimpleNamespace(folder=folder, clouds=hostile.clouds(folder / "clouds"), dataset=dataset, pair=pair,
-                          evaluations=hostile.evaluations(folder / "evaluated"), grid=hostile.grid(folder / "grid"),
-                          scores=hostile.scores(folder / "scores"))
-    patch.undo()
-    plt.close("all")
-
-
-def asked(on, **values):
-    return SimpleNamespace(interactive=on, data_dir="auto", **values)
-
-
-def album(shown, on):
-    one = explorers.Album(shown.evaluations)
-    return [one.picture(0)]
-
-
-def scene(shown, on):
-    one = explorers.Scene(hostile.pretrain(shown.dataset).model_copy(update={"label_similarity": "dot"}))
-    return [one.picture("cutmix", 0, 3, 0.5, None, 0)]
-
-
-def embedding(shown, on):
-    found = explorers.embedding(asked(on), shown.clouds)
-    if found is None:
-        return []
-    found.hover(0, 1)
-    found.select(0, np.arange(30))
-    return [found.box]
-
-
-def attention(shown, on):
-    params = Visualize(attention_images=2, interactive=on)
-    found = [explorers.attention(params, shown.pair)]
-    if not on:
-        assert found == [None]  # headless it is a figure: see FIGURES
-        return []
-    from mixlab.explorers.attention_lab import Desk
-    desk = Desk(Viewer(shown.pair, log=quiet), params)
-    desk.receive(None, {"name": EVIL}, [memoryview(b"GIF89a")])
-    return [*found, desk.widget]
-
-
-def ablation(shown, on):
-    found = [explorers.ablation(asked(on), shown.grid)]
-    if on:
-        from mixlab.explorers.ablation import Explorer
-        explorer = Explorer(shown.grid)
-        explorer.tell(explorer.spots[0])
-        explorer.offer(explorer.spots[0])
-        found.append(explorer.box)
-    return found
-
-
-def browser(shown, on):
-    folder = shown.folder / "evaluated"
-    return [explorers.run_browser(asked(on, runs_dir=str(folder)))]
-
-
-def playground(shown, on):
-    params = hostile.pretrain(shown.dataset).model_copy(update={"interactive": on, "label_similarity": "dot"})
-    return [explorers.playground(params)]
-
-
-def pages(shown, on):
-    from mixlab.explorers.visualize import _places, quality_table
-    file = shown.folder / EVIL_FILE
-    file.touch()
-    named = [cloud for cloud in shown.clouds]
-    return [quality_table(named) + _places([file])]
-
-
-# Every public name of ``explorers``: how to have it show hostile names, interactive or not.
-SHOW = {
-    "Album": album, "Scene": scene, "ablation": ablation, "attention": attention, "embedding": embedding,
-    "comparison": lambda shown, on: [explorers.comparison(
-        Compare(interactive=on, **({} if on else {"dataset": EVIL, "encoder": EVIL})), shown.scores)],
-    "run_browser": browser, "playground": playground, "pages": pages,
-    "wrong_images": lambda shown, on: [explorers.wrong_images(asked(on), shown.evaluations)],
-}
-PAGES = {
-    "ablation_page": lambda shown: explorers.ablation_page(shown.grid),
-    "attention_page": lambda shown: explorers.attention_page(shown.pair, images=2, log=quiet),
-    "embedding_page": lambda shown: explorers.embedding_page(shown.clouds, EVIL),
-}
-WRITERS = {"write_ablation_page", "write_attention_page", "write_embedding_page"}  # of the pages above
-THROUGH = {"clouds", "maps", "side_by_side", "looks", "localisation"}  # pick what the others show
-NAMELESS = {"is_interactive", "live_curve"}
-
-
-def test_every_public_explorer_is_shown_hostile_names():
-    assert set(explorers.__all__) == set(SHOW) | set(PAGES) | WRITERS | THROUGH | NAMELESS
-
-
-def trouble(thing):
-    """Markup in text, in an ``HTML`` or ``Markdown`` output, or in a widget."""
-    if isinstance(thing, str):
-        return markup_in(thing)
-    if hasattr(thing, "data") and isinstance(thing.data, str):
-        return markup_in(thing.data)
-    return trouble_in(thing)
-
-
-@pytest.mark.parametrize("on", [True, False], ids=["widgets", "headless"])
-@pytest.mark.parametrize("name", SHOW)
-def test_no_name_becomes_markup_in_an_explorer(shown, name, on):
-    things = SHOW[name](shown, on)
-    assert not [found for thing in things for found in trouble(thing)]
-    text = "".join(str(getattr(thing, "data", thing)) for thing in things)
-    assert on or "x-evil" in text or name in ("ablation", "attention", "embedding"), "not shown"
-    plt.close("all")
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_no_name_becomes_markup_in_a_page(shown, name):
-    """A page runs the scripts that its policy names by their sha256: its own one, and plotly's where it needs that."""
-    page = PAGES[name](shown)
-    scripts = 1 + (name == "embedding_page")
-    assert not markup_in(page, scripts) and "x-evil" in page
-    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', page)[1]
-    assert policy.startswith("default-src 'none'; script-src 'sha256-") and "http" not in policy
-    assert policy.count("'sha256-") == scripts and "'unsafe-inline'" not in policy.split("style-src")[0]
-    assert ("'unsafe-eval'" in policy) == (scripts == 2)
-
-
-TABLES = {
-    "evaluation_table": lambda shown: plots.evaluation_table(shown.evaluations),
-    "grouped_table": lambda shown: plots.grouped_table(shown.scores),
-    "overview": lambda shown: shown_by_markdown(plots.overview(shown.scores, shown.scores).data),
-    "paper_table": lambda shown: shown_by_markdown(plots.paper_table(shown.scores, "markdown")),
-    "runs_table": lambda shown: plots.runs_table(plots.survey(shown.folder / "evaluated")),
-    "summary": lambda shown: plots.summary(finished(shown)).data,
-}
-
-
-def finished(shown):
-    run = shown.pair[0]
-    files.write_json(run.path / "result.json", run.result() | {
-        "run": EVIL, "knn_split": EVIL, "knn_k": 5, "knn_top1": 0.5, "knn_top1_untrained": None, "train_images": 18,
-        "seconds": 1.0, "device": EVIL, "threads": 1})
-    return run
-
-
-def test_every_table_is_shown_hostile_names():
-    named = {name for name in plots.__all__ if name.endswith("table") or getattr(
-        getattr(plots, name), "__module__", "") == "mixlab.plots.tables"}
-    assert named | {"summary"} == set(TABLES) | {"accuracy"}, "accuracy gives numbers only"
-
-
-@pytest.mark.parametrize("name", TABLES)
-def test_no_name_becomes_markup_in_a_table(shown, name):
-    text = TABLES[name](shown)
-    assert not markup_in(text) and "\u202e" not in text and (name == "overview" or "x-evil" in text)
-    rows = [line for line in text.split("\n") if line.startswith("|")]
-    assert len({line.count("|") for line in rows}) <= 1, "a name has broken a row"
-
-
-FIGURES = {
-    "curves": lambda shown: plots.curves([cloud_run(shown), cloud_run(shown)]),
-    "overlay": lambda shown: plots.overlay(plots.survey(shown.folder / "evaluated")),
-    "embedding": lambda shown: plots.embedding(shown.clouds),
-    "embedding_epochs": lambda shown: plots.embedding_epochs(shown.clouds[0]),
-    "accuracy_bars": lambda shown: plots.accuracy_bars(shown.evaluations, shown.evaluations),
-    "confusion": lambda shown: plots.confusion(shown.evaluations[0]),
-    "mixtures": lambda shown: plots.mixtures(hostile.pretrain(shown.dataset)),
-    "heat_map": lambda shown: plots.heat_map(shown.grid),
-    "attention": lambda shown: plots.attention(shown.pair, images=2),
-}
-
-
-def cloud_run(shown):
-    run = runs.Run(shown.folder / "evaluated" / EVIL_FILE)
-    (run.path / "history.jsonl").write_text('{"epoch": 0, "loss": null}\n{"epoch": 1, "loss": 1.0}\n')
-    return run
-
-
-@pytest.mark.filterwarnings("ignore:Glyph", "ignore:constrained_layout")  # names so long leave no room
-@pytest.mark.parametrize("name", FIGURES)
-def test_no_name_becomes_a_formula_in_a_figure(shown, name):
-    """``\\frac{`` between dollar signs is no formula: read as one, it stops the drawing."""
-    figure = FIGURES[name](shown)
-    assert plots.png(figure, dpi=30)
-    plt.close("all")
 
 
 # The network
