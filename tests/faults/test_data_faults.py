@@ -9,6 +9,7 @@ import pickle
 import shutil
 import signal
 import tarfile
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -21,6 +22,7 @@ import torch
 from forks import pictures, the_run, until, values
 from PIL import Image
 from torchvision import datasets
+from torchvision.datasets import utils
 
 from mixlab import data, explorers, plots, runs
 from mixlab.data import cifar, known
@@ -169,6 +171,7 @@ def downloading(folder):
     if not child:
         code = 1
         try:
+            utils.tqdm.set_lock(threading.RLock())  # killed with the one it shares, it would stop its parent for ever
             code = 0 if len(data.load("cifar10", folder)) == 100 else 2
         finally:
             os._exit(code)
