@@ -54,8 +54,10 @@ pretrain: $(READY) ## pre-train an encoder on the embedded images (about two min
 	$(BIN)/papermill notebooks/pretrain.ipynb $(OUT) -k python3 --no-progress-bar --stdout-file - $(ARGS)
 	@echo "The notebook with its pictures and curves is $(OUT)."
 
-test: $(READY) ## run the tests
-	$(BIN)/python -m pytest $(ARGS)
+# Two processes of one thread each: what they wait for (starts, disks, kernels) then costs the other nothing.
+test: export OMP_NUM_THREADS ?= 1
+test: $(READY) ## run the tests, in two processes (ARGS="-n 0": in one)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 browser: $(READY) ## run the tests that need Chromium (they skip where there is none)
 	$(BIN)/python -m pytest -m browser $(ARGS)

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import secrets
 import shutil
 import tempfile
 from pathlib import Path
@@ -18,27 +19,31 @@ from mixlab.errors import CheckpointError, ParamError, problem
 def write(path, content):
     """Writes bytes or text to ``path`` atomically: temporary file, fsync, rename, fsync of the folder.
 
-    A kill at any instant leaves the old file or the new one. A full disk leaves the old one.
+    A kill at any instant leaves the old file or the new one. A full disk leaves the old one. Who may read the new one
+    is left to the umask.
     Raises:
         OSError: naming the path, the bytes needed and the bytes free.
     """
     path = Path(path)
     content = content.encode() if isinstance(content, str) else content
-    handle, temporary = None, None
+    temporary = _beside(path)
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
+        if temporary.exists():
+            temporary.unlink()
         raise type(error)(error.errno, f"{error.strerror}: {path} needs {len(content):,} bytes, "
                                        f"{_free(path.parent)}. The previous file is unchanged. "
                                        f"{_remedy(error, len(content))} and start again to continue") from error
     _sync_folder(path.parent)
+
+
+def _beside(path):
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
 
 
 def _free(folder):

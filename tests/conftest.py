@@ -1,7 +1,9 @@
 """What every test shares: the same surroundings on a laptop, in Lab's terminal and in continuous integration."""
 
 import os
+import sys
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # Read before matplotlib is imported: no window opens, wherever the tests run.
@@ -13,3 +15,11 @@ os.environ.pop("JPY_SESSION_NAME", None)
 settings.register_profile("mixlab", deadline=None, print_blob=True, derandomize="CI" in os.environ,
                           suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("mixlab")
+
+
+@pytest.fixture(autouse=True)
+def no_figure_stays():
+    """Figures of a test end with it; whoever drew none need not import matplotlib."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")

@@ -20,6 +20,15 @@ def test_a_missing_folder_is_named(tmp_path):
         files.write(tmp_path / "gone" / "x", "text")
 
 
+def test_others_may_read_what_the_umask_lets_them(tmp_path):
+    before = os.umask(0o027)
+    try:
+        files.write(tmp_path / "result.json", "{}")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "result.json").stat().st_mode & 0o777 == 0o640
+
+
 def test_leftovers_of_a_kill_are_removed(tmp_path):
     (tmp_path / ".state.bin.abc.tmp").write_text("half")
     (tmp_path / "state.bin").write_text("whole")

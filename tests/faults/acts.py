@@ -6,11 +6,12 @@ import os
 import resource
 import signal
 import stat
-import tempfile
 import time
 from pathlib import Path
 
 from forks import QUICK
+
+from mixlab import files
 
 FULL = 64  # bytes that a file may have where the disk is full
 REAL = 20  # one of so many simulated steps draws its batch and views as trainings do
@@ -29,7 +30,7 @@ def train(yaml, full_at=0, torn_at=0, unnamed_at=0, hold_at=0, told="", seconds=
     from mixlab.train import main
 
     if full_at:
-        _before(tempfile, "mkstemp", full_at, lambda *_, **__: _limit(FULL))
+        _before(files, "_beside", full_at, lambda *_, **__: _limit(FULL))
     if torn_at or unnamed_at:
         _before(os, "fsync", torn_at or unnamed_at, _tear if torn_at else _die, _is_file)
     if hold_at:
@@ -99,7 +100,7 @@ def afterwards(folder, pages, full_at=0):
     from mixlab.runs import Run
 
     if full_at:
-        _before(tempfile, "mkstemp", full_at, lambda *_, **__: _limit(FULL))
+        _before(files, "_beside", full_at, lambda *_, **__: _limit(FULL))
     run, pages = Run(Path(folder)), Path(pages)
     try:
         evaluate(run, Protocol(**QUICK))
