@@ -1,6 +1,7 @@
 """What a run records: a row per epoch, and the result that ends it."""
 
 import json
+import operator
 
 from mixlab.errors import CheckpointError
 from mixlab.files import plain, read_json, sha256, write, write_json
@@ -15,7 +16,7 @@ def parse_history(text, name):
         try:
             if line:
                 row = json.loads(line)
-                rows[row["epoch"]] = row
+                rows[operator.index(row["epoch"])] = row
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             if number == len(lines):  # no newline after it: the write was cut short
                 break

@@ -452,7 +452,7 @@ def test_row_19_a_torn_last_row_is_left_out_and_a_damaged_one_is_named(tmp_path)
     file = run.path / "history.jsonl"
     file.write_text('{"epoch": 1}\n{"epoch": 2}\n{"epo')
     assert [r["epoch"] for r in run.history()] == [1, 2]
-    for middle in ("garbage", '{"loss": 1}', "[1]", '{"epoch": 2}{"epoch": 3}', "\x00\xff"):
+    for middle in ("garbage", '{"loss": 1}', '{"epoch": "2"}', "[1]", '{"epoch": 2}{"epoch": 3}', "\x00\xff"):
         file.write_text(f'{{"epoch": 1}}\n{middle}\n{{"epoch": 3}}\n')
         with pytest.raises(CheckpointError, match="line 2 is damaged"):
             run.history()
