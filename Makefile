@@ -62,6 +62,9 @@ test: $(READY) ## run the tests, in two processes (ARGS="-n 0": in one)
 browser: $(READY) ## run the tests that need Chromium (they skip where there is none)
 	$(BIN)/python -m pytest -m browser $(ARGS)
 
+slow: $(READY) ## run the tests that take minutes: compiled code, large sizes, real notebooks killed half-way, torchrun
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
 faults: $(READY) ## run the whole fault programme (under an hour); ARGS=reports/faults.md keeps its tables
 	$(BIN)/python tests/faults/programme.py $(ARGS)
 
@@ -72,4 +75,4 @@ clean: ## remove the environment, caches and test pictures; runs and data stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis test-artifacts
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help pretrain test browser faults lint clean
+.PHONY: help pretrain test browser slow faults lint clean

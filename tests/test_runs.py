@@ -126,5 +126,14 @@ def test_runs_are_found_by_name_by_path_and_as_latest(run, tmp_path):
         runs.find("zzz", tmp_path / "empty")
 
 
+def test_a_damaged_run_is_in_the_way_of_the_latest_only(run, tmp_path):
+    broken = runs.create(tmp_path, WHO | {"seed": 4}, {})
+    (broken.path / "result.json").write_text("{")
+    runs.write_result(run, {"status": "ok", "finished_at": 5})
+    assert runs.list_runs(tmp_path) == [broken, run] and runs.find(run.name, tmp_path) == run
+    with pytest.raises(CheckpointError, match=broken.name):
+        runs.find("latest", tmp_path)
+
+
 def test_the_code_version_follows_the_source():
     assert runs.code_version().startswith("0.1.0+") and json.dumps(runs.versions())

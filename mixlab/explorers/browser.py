@@ -84,8 +84,15 @@ class Browser:
         self.list = widgets.SelectMultiple(rows=LISTED, layout={"width": "99%"})
         self.list.add_class("mixlab-runs")
         self.said, self.table, self.figure = widgets.HTML(), widgets.HTML(layout={"width": "99%"}), curves_figure()
+        self.width = Width()
         self.view = widgets.VBox([widgets.HTML(STYLE), widgets.HBox([self.filter, self.follow]), self.list, self.said,
-                                  self.figure, Width(), self.table])
+                                  self.width, self.figure, self.table])
+        self.width.observe(lambda change: self.fit(change.new), "width")
+
+    def fit(self, width):
+        """Gives the curves all the width that there is."""
+        if width > 0:  # else nobody sees it
+            self.figure.layout.width = width
 
     def refresh(self):
         """Looks at the folder; list, curves and table change where a run did."""

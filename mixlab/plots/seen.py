@@ -64,7 +64,7 @@ class Seen:
         live = self.state == "running"
         known = "" if live or self.knn is None else f"kNN {100 * self.knn:.1f} %"
         epochs = f"{tame(self.values.get('epochs', '?'))} epochs" if live else self.progress
-        return f"{self.state:<11}  {self.name}   {epochs}   {known}".rstrip()
+        return f"{self.state:<11}  {epochs:<9}  {known:<10}  {self.name}"
 
     def matches(self, words):
         """Whether every one of the lower-case ``words`` occurs in the state, the name or a ``parameter=value``."""

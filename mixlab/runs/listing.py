@@ -1,8 +1,9 @@
 """Which runs there are, and which one a name means."""
 
+import math
 from pathlib import Path
 
-from mixlab.errors import ParamError, nearest, problem
+from mixlab.errors import CheckpointError, ParamError, nearest, problem
 from mixlab.files import check_path
 from mixlab.runs.directory import Run
 
@@ -10,10 +11,17 @@ NONE_YET = "There is none yet; make one with: make pretrain"
 
 
 def list_runs(runs_dir):
-    """All runs below ``runs_dir``, the newest result or start first."""
+    """All runs below ``runs_dir``, those whose result is damaged first, then the newest result or start."""
     folder = Path(runs_dir)
     runs = [Run(file.parent) for file in folder.glob("*/params.json")] if folder.is_dir() else []
-    return sorted(runs, key=lambda run: (run.result().get("finished_at") or 0, run.name), reverse=True)
+    return sorted(runs, key=lambda run: (_finished_at(run), run.name), reverse=True)
+
+
+def _finished_at(run):
+    try:
+        return run.result().get("finished_at") or 0
+    except CheckpointError:  # it may be the latest; whoever asks for it is told
+        return math.inf
 
 
 def find(run, runs_dir, parameter="run"):
@@ -21,6 +29,7 @@ def find(run, runs_dir, parameter="run"):
 
     Raises:
         ParamError: there is none; with the command that makes one, or the nearest name.
+        CheckpointError: ``latest``, and the result of one of the runs is damaged.
     """
     check_path(parameter, run)
     found = {r.name: r for r in list_runs(runs_dir)}

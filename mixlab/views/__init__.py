@@ -34,7 +34,7 @@ class Batch:
         labels: (B,) int64, or None where the data has none.
         index: (B,) int64, which images of the data set these are.
         key: Key of this step, for the draws of mixers.
-        epoch: number of the epoch, from 0.
+        epoch: number of the epoch, from 1.
         progress: share of the training that is done, in [0, 1).
     """
 

@@ -1,4 +1,7 @@
-"""Every row of the fault catalogue, 1 to 64, has a test here that bears its number, or a reason why not."""
+"""Every row of the fault catalogue, 1 to 64, has a test here that bears its number, or a reason why not.
+
+What a row is about, the names of its tests say: ``pytest tests/faults -m '' --collect-only -q -k row_`` lists them.
+"""
 
 import ast
 import re
@@ -13,6 +16,7 @@ DIFFERENT = {
     11: "a changed parameter, epochs included, is another run: nothing is resumed with other values",
     12: "fewer epochs are another run too",
     16: "the lock is the operating system's, so a dead owner on any host has let go",
+    18: "params.json keeps the folders as they were given; what is read or continued asks where it is now",
     38: "a function names the first bad row; losses do not call it: to look at targets waits for the device every step",
     43: "several processes under torchrun are supported; any other launcher is refused",
 }
