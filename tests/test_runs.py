@@ -129,7 +129,7 @@ def test_runs_are_found_by_name_by_path_and_as_latest(run, tmp_path):
 def test_a_damaged_run_is_in_the_way_of_the_latest_only(run, tmp_path):
     broken = runs.create(tmp_path, WHO | {"seed": 4}, {})
     (broken.path / "result.json").write_text("{")
-    runs.write_result(run, {"status": "ok", "finished_at": 5})
+    finished_run(run)
     assert runs.list_runs(tmp_path) == [broken, run] and runs.find(run.name, tmp_path) == run
     with pytest.raises(CheckpointError, match=broken.name):
         runs.find("latest", tmp_path)
