@@ -118,8 +118,15 @@ def test_linear_eval_notebook_in_lab(page):
     assert len(pictures) >= 3
     explorer = page.locator(".widget-vbox").last
     explorer.scroll_into_view_if_needed()
-    assert explorer.locator("img").count() > 0
+    of_all = explorer.locator("img").evaluate_all("images => images.map(image => image.src)")
+    assert of_all
     screenshot(page, "linear_eval")
+    explorer.locator(".widget-dropdown select").nth(1).select_option(label="cat")
+    page.wait_for_function("""before => {
+        const shown = [...document.querySelectorAll(".widget-vbox img")].map(image => image.src);
+        return shown.length && JSON.stringify(shown) !== JSON.stringify(before);
+    }""", arg=of_all)
+    assert "cat →" in explorer.inner_text() and "dog →" not in explorer.inner_text()
 
 
 def test_benchmark_notebook_in_lab(page):
