@@ -144,7 +144,7 @@ MUTANTS = (
            'self.method.mixer, warm = MIXERS["none"](), False', "warm = False",
            "test_train.py::test_mixing_stops_at_its_epoch_also_after_a_resume"),
     Mutant("schedule: seven tenths of ten are six", "params/mixing.py", '* values["epochs"] + 1e-6)',
-           '* values["epochs"] - 1e-6)', "test_train.py -k mixing_stops"),
+           '* values["epochs"] - 1e-6)', "test_guides.py -k mixing_stops"),
     Mutant("momentum: fast and slow exchanged", "momentum.py",
            "mine.mul_(momentum).add_(theirs * (1 - momentum))", "mine.mul_(1 - momentum).add_(theirs * momentum)",
            MIXSSL),

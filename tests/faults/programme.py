@@ -1,4 +1,4 @@
-"""The whole fault programme: every test in this folder, then the mutants, and what was promised, tried and held.
+"""The whole fault programme: every test in this folder, the mutants beside it, and what was promised, tried and held.
 
     python tests/faults/programme.py                     prints the tables; exit code 1 if something did not hold
     python tests/faults/programme.py reports/faults.md   also writes them there
@@ -18,12 +18,16 @@ HEAD = "# What was promised, how often it was tried, and how often it held\n"
 
 def main(arguments):
     started = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "table.md"
+    with tempfile.TemporaryDirectory() as folder, open(Path(folder) / "mutants.log", "w+") as log:
+        file, one = Path(folder) / "table.md", os.environ | {"OMP_NUM_THREADS": "1"}
+        beside = subprocess.Popen([sys.executable, "tests/mutation.py"], cwd=ROOT, env=one, stdout=log)
         code = subprocess.run([sys.executable, "-m", "pytest", "tests/faults", "-m", "", "-q", "--durations=8"],
-                              cwd=ROOT, env=os.environ | {"MIXLAB_FAULTS_TABLE": str(file)}).returncode
+                              cwd=ROOT, env=one | {"MIXLAB_FAULTS_TABLE": str(file)}).returncode
         promises = file.read_text() if file.exists() else ""
-    *mutants, mutants_code = follow(["tests/mutation.py"])
+        mutants_code = beside.wait()
+        log.seek(0)
+        mutants = log.read().splitlines()
+    print("\n".join(mutants))
     minutes = (time.monotonic() - started) / 60
     took = f"Measured in {minutes:.0f} minutes by `make faults`, Python {platform.python_version()}."
     table = [line for line in mutants if line.startswith("|")]
@@ -34,15 +38,6 @@ def main(arguments):
     if arguments:
         Path(arguments[0]).write_text(report)
     return int(bool(code or mutants_code))
-
-
-def follow(command):
-    """Prints a program's lines as they come, and yields them; at last its exit code."""
-    with subprocess.Popen([sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True) as program:
-        for line in program.stdout:
-            print(line, end="", flush=True)
-            yield line.rstrip("\n")
-    yield program.returncode
 
 
 if __name__ == "__main__":
