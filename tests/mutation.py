@@ -64,7 +64,7 @@ def survives(folder, mutant):
 def passes(folder, tests, show=False):
     """Whether the tests pass in the copy; they import the copy's mixlab, because they run in its folder."""
     arguments = [f"tests/{word}" if ".py" in word else word for word in shlex.split(tests)]
-    command = [sys.executable, "-B", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *arguments]
+    command = [sys.executable, "-B", "-m", "pytest", "-x", "-q", "--assert=plain", "-p", "no:cacheprovider", *arguments]
     environment = os.environ | {"PYTHONPATH": str(folder), "CI": "true"}
     try:
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=SECONDS)

@@ -41,6 +41,8 @@ def test_rows_are_kept_in_order_and_replaced_by_epoch(run):
     for row in ({"epoch": 2, "loss": 2.0}, {"epoch": 1, "loss": 1.0}, {"epoch": 2, "loss": 2.5}):
         runs.record_row(run, row)
     assert run.history() == [{"epoch": 1, "loss": 1.0}, {"epoch": 2, "loss": 2.5}]
+    (run.path / "history.jsonl").write_text('{"epoch": 1, "loss": 1.0}\n{"epoch": 1, "loss": 0.5}\n')
+    assert run.history() == [{"epoch": 1, "loss": 0.5}]
 
 
 def test_states(run):

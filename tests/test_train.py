@@ -10,6 +10,7 @@ import torch
 from mixlab import data, runs, snapshots
 from mixlab.encoders import Encoder
 from mixlab.errors import NonFiniteLossError, ParamError
+from mixlab.files import sha256
 from mixlab.methods import METHODS
 from mixlab.optim import own_state
 from mixlab.params import Pretrain, load_splits
@@ -59,7 +60,7 @@ def final_state(run):
 def assert_same(run, other):
     """Bit for bit: encoder and head as files, every row but for its times, snapshots, weights and momenta."""
     for name in ("encoder.safetensors", "head.safetensors"):
-        assert (run.path / name).read_bytes() == (other.path / name).read_bytes()
+        assert sha256(run.path / name) == sha256(other.path / name), name
     assert without_times(run.history()) == without_times(other.history())
     assert_same_snapshots(snapshots.read(run), snapshots.read(other))
     (weights, momenta), (weights2, momenta2) = final_state(run), final_state(other)
@@ -121,6 +122,22 @@ def test_a_run_made_by_other_code_says_so(tmp_path):
     train(tiny(tmp_path, epochs=0), log=lines.append)
     assert "made by mixlab 0.0.9+abc, not by this code" in lines[0]
     assert train(tiny(tmp_path, epochs=0, fresh=True), log=quiet).name == f"{run.name}-2"
+
+
+def test_an_epoch_sees_every_image_once_and_the_next_in_another_order(tmp_path, monkeypatch):
+    whole, seen = Trainer.batch, {1: [], 2: []}
+
+    def noted(trainer):
+        batch = whole(trainer)
+        seen[batch.epoch] += batch.index.tolist()
+        return batch
+
+    monkeypatch.setattr(Trainer, "batch", noted)
+    train(tiny(tmp_path), log=quiet)
+    count, size = TINY["train_size"], TINY["batch_size"]
+    for index in seen.values():
+        assert len(index) == len(set(index)) == count - count % size and set(index) <= set(range(count))
+    assert seen[1] != seen[2]
 
 
 class Stopped(Exception):
