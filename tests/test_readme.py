@@ -44,6 +44,13 @@ def test_the_promises_are_there():
     assert len(PROMISES) >= 20 and len(re.findall("`test_", README)) == len(re.findall(TEST, README))
 
 
+def test_the_table_of_faults_is_the_measured_one():
+    measured = (ROOT / "reports" / "faults.md").read_text().split("## Mutants")[0]
+    rows = [line for line in measured.splitlines() if line.startswith("|")]
+    assert len(rows) > 12 and "\n".join(rows) in README
+    assert all(row.split("|")[-3].strip() == row.split("|")[-2].strip() for row in rows[2:]), "all was held"
+
+
 def test_papermill_fills_in_single_braces_of_a_path_and_leaves_double_ones(tmp_path, monkeypatch):
     from click.testing import CliRunner
     from papermill.cli import papermill
