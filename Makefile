@@ -60,7 +60,7 @@ test: $(READY) ## run the tests, in two processes (ARGS="-n 0": in one)
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 browser: $(READY) ## run the tests that need Chromium (they skip where there is none)
-	$(BIN)/python -m pytest -m browser $(ARGS)
+	$(BIN)/python -m pytest -m "browser and not slow" $(ARGS)
 
 slow: $(READY) ## run the tests that take minutes: compiled code, large sizes, real notebooks killed half-way, torchrun
 	$(BIN)/python -m pytest -m slow $(ARGS)
