@@ -169,8 +169,8 @@ def curves_figure():
                          hovertemplate="%{text}<br>epoch %{x}: %{y:.4g}<extra></extra>")
               for side in ("", "2") for i in range(MOST)]
     figure = go.FigureWidget(traces)
-    figure._config = figure._config | QUIET | {"responsive": True, "modeBarButtonsToRemove": BUTTONS}
-    figure.update_layout(height=330, margin={"l": 55, "r": 10, "t": 30, "b": 45}, showlegend=False, autosize=True,
+    figure._config = figure._config | QUIET | {"modeBarButtonsToRemove": BUTTONS}
+    figure.update_layout(height=330, margin={"l": 55, "r": 10, "t": 30, "b": 45}, showlegend=False,
                          template="plotly_white", hovermode="closest", uirevision="kept",
                          grid={"rows": 1, "columns": 2, "pattern": "independent", "xgap": 0.18},
                          annotations=[_heading(0, "Loss (mean over the epoch)"), _heading(0.59, "Weighted kNN, in %")])

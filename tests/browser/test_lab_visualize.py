@@ -59,6 +59,10 @@ def test_run_browser_follows_picks_and_a_live_run(page, browsed):
     wait_for_curves(page, [6])
     page.locator(".mixlab-runs option", has_text="plain").click(modifiers=["Control"])
     wait_for_curves(page, [4, 6])
+    page.wait_for_function("""() => {
+        const figure = document.querySelector(".js-plotly-plot");
+        return Math.abs(figure._fullLayout.width - figure.closest(".widget-vbox").clientWidth) < 40;
+    }""")
     screenshot(page, "run_browser")
     live = runs.create(browsed, {"dataset": "d", "method": "simclr", "mixer": "none", "encoder": "resnet10", "seed": 3},
                        {"method": "simclr", "epochs": 9, "seed": 3})
