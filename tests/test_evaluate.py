@@ -59,8 +59,8 @@ def test_knn_equals_a_brute_force_loop(k, temperature, seed):
 
 def banks():
     """Features as they come: spread, all in one direction, in tight clusters, collapsed, with many copies."""
-    noise = torch.randn(9_000, 32, generator=torch.Generator().manual_seed(0))
-    centres = torch.arange(9_000) % 7
+    noise = torch.randn(9_003, 32, generator=torch.Generator().manual_seed(0))
+    centres = torch.arange(len(noise)) % 7
     return {"spread": noise, "one direction": noise.abs() + 9, "clusters": noise[centres] + 0.05 * noise,
             "collapsed": torch.ones(32) + 1e-3 * noise, "copies": noise[centres]}
 
@@ -77,6 +77,16 @@ def test_screening_in_bfloat16_changes_no_answer(name, k):
     assert torch.allclose(found.double().sort(descending=True).values, best, atol=5e-7)
     assert torch.allclose(exact.gather(1, index).sort(descending=True).values, best, atol=5e-7)
     assert all(len(set(row)) == k for row in index.tolist())
+
+
+@given(st.integers(1, 90), st.integers(1, 60), st.booleans(), st.integers(0, 99))
+def test_the_largest_are_in_the_columns_with_the_largest_maxima(columns, count, few, seed):
+    values = torch.rand(5, knn.ROWS * columns, generator=torch.Generator().manual_seed(seed))
+    values = (4 * values).floor() if few else values  # many alike
+    count = min(count, values.shape[1])
+    largest, place = knn._largest(values, count)
+    assert torch.equal(largest.sort(descending=True).values, values.topk(count).values)
+    assert torch.equal(values.gather(1, place), largest) and all(len(set(row)) == count for row in place.tolist())
 
 
 def test_what_centring_takes_from_the_products_is_hardly_rounded():

@@ -6,10 +6,11 @@ import torch.nn.functional as F
 from mixlab.errors import ParamError, problem
 from mixlab.evaluate.encoding import features
 
-CHUNK = 512  # queries compared with the bank at a time
+CHUNK = 256  # queries compared with the bank at a time
 SOME = 2048  # of the bank, or up to twice as many, are enough to see a collapse
 LARGE = 8192  # from this size of the bank on, screening pays
 SPARE = 50  # candidates beside half of k, for a small k
+ROWS = 8  # of a table of rough values, whose columns with the largest maxima hold the largest values
 ROUNDING = 2**-8  # of bfloat16, relative: it keeps eight binary digits
 
 
@@ -63,7 +64,9 @@ def _screened(bank, k):
     """
     mean = bank.mean(0)
     parts = [_rounded(rows - mean, mean) for rows in bank.split(CHUNK)]
-    rough = torch.cat([part for part, _, _ in parts])                          # (N, D + 2)
+    none = torch.zeros(-len(bank) % ROWS, bank.shape[1] + 2, dtype=torch.bfloat16)
+    none[:, -1] = torch.finfo(none.dtype).min                                  # never a candidate
+    rough = torch.cat([*(part for part, _, _ in parts), none])                 # (N or a few more, D + 2)
     longest, lost = (max(part[i] for part in parts) for i in (1, 2))
     longest += lost  # of what was rounded, too
 
@@ -71,11 +74,11 @@ def _screened(bank, k):
         centred = chunk - mean
         rough_chunk = centred.bfloat16()
         ones = rough_chunk.new_ones(len(chunk), 2)
-        value, index = (torch.cat([rough_chunk, ones], 1) @ rough.T).topk(k + k // 2 + SPARE)
+        value, index = _largest(torch.cat([rough_chunk, ones], 1) @ rough.T, k + k // 2 + SPARE)
         exact = torch.stack([bank.index_select(0, i) @ query for i, query in zip(index, chunk, strict=True)])
         similarity, place = exact.topk(k, sorted=False)
         index = index.gather(1, place)
-        left_out = value[:, -1].float()                                        # no other's rough value is larger
+        left_out = value.amin(1).float()                                       # no other's rough value is larger
         error = (centred - rough_chunk).norm(dim=1) * longest + centred.norm(dim=1) * lost
         error += ROUNDING * left_out.abs() + 2**-13 * longest + 2**-15         # of the result, and of summing up
         unsure = similarity.amin(1) - chunk @ mean <= left_out + error
@@ -84,6 +87,18 @@ def _screened(bank, k):
         return similarity, index
 
     return nearest
+
+
+def _largest(values, count):
+    """The ``count`` largest (m, count) of each row of ``values`` (m, N), in no order, and their places.
+
+    Each is in one of the ``count`` columns with the largest maxima of the row as a table, which is read once.
+    """
+    table = values.view(len(values), ROWS, -1)
+    columns = table.amax(1).topk(min(count, table.shape[2]), sorted=False).indices
+    largest, place = table.gather(2, columns[:, None].expand(-1, ROWS, -1)).flatten(1).topk(count, sorted=False)
+    width = columns.shape[1]
+    return largest, place // width * table.shape[2] + columns.gather(1, place % width)
 
 
 def _rounded(rest, mean):
