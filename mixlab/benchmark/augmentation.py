@@ -34,13 +34,14 @@ def _own(pixels, compiled):
     yield Arm("mixlab eager", lambda: draw_views(pixels, RECIPE, key), len(pixels))
     if compiled:
         apply = torch.compile(apply_views, dynamic=False)
-        yield Arm("mixlab compiled", lambda: draw_views(pixels, RECIPE, key, apply), len(pixels))
+        yield Arm("mixlab compiled", lambda: draw_views(pixels, RECIPE, key, apply), len(pixels),
+                  cold=True)
 
 
 def _batched_peers(pixels, device):
     if peers.has("kornia"):
         views = peers.kornia_views(RECIPE, device)
-        yield Arm("kornia", lambda: views(pixels.permute(0, 3, 1, 2).float() / 255), len(pixels))
+        yield Arm("kornia", lambda: views(pixels.permute(0, 3, 1, 2).float() / 255), len(pixels), cold=True)
 
 
 def _one_by_one():

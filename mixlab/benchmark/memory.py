@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -25,14 +26,25 @@ def available():
     return next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
 
 
-def peak_mebibytes(arms, size, pace):
-    """``{(name, precision): MiB}`` of one loss step of each arm at ``size``; NaN where it cannot be known."""
+def peak_mebibytes(arms, size, pace, lean=()):
+    """``{(name, precision): MiB}`` of one loss step of each arm at ``size``; NaN where it cannot be known.
+
+    Args:
+        lean: names of arms that need little, and are measured beside the others: nothing is timed.
+    """
     arms = list(arms)
     if pace.device == "cuda":
         return {arm: _on_gpu(*arm, size) for arm in arms}
     if not arms or not STATUS.exists():
         return dict.fromkeys(arms, float("nan"))
-    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": str(pace.threads)}
+    halves = [[arm for arm in arms if (arm[0] in lean) == small] for small in (False, True)]
+    with ThreadPoolExecutor(2) as pool:
+        peaks = pool.map(lambda half: _in_a_process(half, size, pace.threads) if half else {}, halves)
+    return {arm: peak for half in peaks for arm, peak in half.items()}
+
+
+def _in_a_process(arms, size, threads):
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": str(threads)}
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", "from mixlab.benchmark.memory import main; main()"],
                           input=json.dumps([arms, size]), env=environment, capture_output=True, text=True)
     if done.returncode:

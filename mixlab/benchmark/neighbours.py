@@ -33,11 +33,12 @@ def measure(values, pace):
     about = ("neighbours", f"k {k}, {values['queries']:,} queries", len(bank))
     for peer in {"scikit-learn", "faiss"} - set(answers):
         yield Row(*about, peer, None, MISSING)
-    timings = interleave([Arm(name, call, len(queries)) for name, call in answers.items()], pace)
-    yield from rows_of(*about, timings, pace, "queries/s")
-    own = answers["mixlab"]().cpu()
-    yield from (Row(*about, "mixlab", (own == torch.as_tensor(call())).float().mean().item(), "equal answers with",
-                    against=name) for name, call in answers.items() if name != "mixlab")
+    last = {}
+    arms = [Arm(name, lambda name=name: last.update({name: answers[name]()}), len(queries)) for name in answers]
+    yield from rows_of(*about, interleave(arms, pace), pace, "queries/s")
+    own = last.pop("mixlab").cpu()
+    yield from (Row(*about, "mixlab", (own == torch.as_tensor(other)).float().mean().item(), "equal answers with",
+                    against=name) for name, other in last.items())
 
 
 def _scikit_learn(bank, labels, queries, k):

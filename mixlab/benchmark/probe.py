@@ -28,7 +28,7 @@ def _solver(values, pace):
     own = x.to(pace.device), labels.to(pace.device)
     arms = [Arm("mixlab", lambda: fit_logistic(*own, CLASSES, L2))]
     if peers.has("scikit-learn"):
-        arms.append(Arm("scikit-learn", lambda: _scikit_learn(x, labels)))
+        arms.append(Arm("scikit-learn", lambda: _scikit_learn(x, labels), cold=True))
     else:
         yield Row("probe", "logistic regression", len(x), "scikit-learn", None, MISSING)
     yield from rows_of("probe", "logistic regression", len(x), interleave(arms, pace), pace)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 FEWEST_ROUNDS = 3
+LONG = 10  # turns: of a call that takes so long little is a warm-up
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,12 +20,14 @@ class Arm:
         call: does the work once.
         work: units of it in one call, e.g. views.
         precision: of its arithmetic.
+        cold: its first call compiles or loads something.
     """
 
     name: str
     call: object
     work: float = 1
     precision: str = "fp32"
+    cold: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Pace:
         rounds: in each of which every arm has its turn.
         budget: seconds that the rounds may take together; from there on only ``FEWEST_ROUNDS`` are made.
         least: seconds of a turn; a faster arm is called several times.
-        warm: call every arm before the first round: the first call may compile something.
+        warm: call an arm before the first round, unless its calls are long.
     """
 
     threads: int = 1
@@ -89,15 +92,21 @@ def interleave(arms, pace, clocks=None):
     """
     clocks = clocks or (lambda: _clocks(pace))
     with limited(pace.threads):
-        for _ in range(pace.warm):  # it may compile something
-            [_turn(arm, 1, clocks) for arm in arms]
-        once = [_turn(arm, 1, clocks) if pace.warm else (1.0, 1.0) for arm in arms]
+        once = _warmed(arms, pace, clocks) if pace.warm else [(1.0, 1.0)] * len(arms)
         calls = [max(1, round(pace.least / max(wall, 1e-9))) for _, wall in once]
         turns = [[turn] if pace.warm and max(calls) == 1 else [] for turn in once]  # a call that is a turn counts
         for number in range(len(turns[0]), _rounds(once, calls, pace)):
             for i in [(number + shift) % len(arms) for shift in range(len(arms))]:
                 turns[i].append(_turn(arms[i], calls[i], clocks))
     return [_timing(arm, turn, n) for arm, turn, n in zip(arms, turns, calls, strict=True)]
+
+
+def _warmed(arms, pace, clocks):
+    """The turn of each arm's second call, or of its first if that is long, and on a CPU not a cold one."""
+    first = [_turn(arm, 1, clocks) for arm in arms]
+    settled = [pace.device == "cpu" and not arm.cold and turn[1] > LONG * pace.least
+               for arm, turn in zip(arms, first, strict=True)]
+    return [turn if done else _turn(arm, 1, clocks) for arm, turn, done in zip(arms, first, settled, strict=True)]
 
 
 def _rounds(once, calls, pace):

@@ -33,7 +33,7 @@ class Benchmark(Params):
     bank_size: Size = 50_000
     queries: Size = 5000
     probe_size: Size = 50_000
-    probe_images: Size = 512
+    probe_images: Size = 256
     matmul_size: Size = 2048
     rounds: Annotated[int, Field(ge=1, le=1000)] = 5
     budget: Annotated[float, Field(gt=0, le=1e5)] = 10.0
