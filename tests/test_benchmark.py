@@ -414,6 +414,13 @@ def test_pictures_of_little_and_of_nothing():
         plots.png(plots.benchmark_targets(verdicts(rows_shown)))
 
 
+def test_an_arm_of_the_loss_has_one_colour_whatever_the_order_of_its_rows():
+    rows = [Row("loss", "", 8, arm, 2.0, unit) for unit, arms in (("ms", "abc"), ("MiB", "cxa")) for arm in arms]
+    left, right = ({line.get_label(): line.get_color() for line in ax.lines} for ax in plots.benchmark_loss(rows).axes)
+    assert {arm: right[arm] for arm in left if arm in right} == {arm: left[arm] for arm in ("a fp32", "c fp32")}
+    assert len(set((left | right).values())) == 4
+
+
 # Parameters
 
 

@@ -39,8 +39,8 @@ def peak_mebibytes(arms, size, pace, lean=()):
         return dict.fromkeys(arms, float("nan"))
     halves = [[arm for arm in arms if (arm[0] in lean) == small] for small in (False, True)]
     with ThreadPoolExecutor(2) as pool:
-        peaks = pool.map(lambda half: _in_a_process(half, size, pace.threads) if half else {}, halves)
-    return {arm: peak for half in peaks for arm, peak in half.items()}
+        first, second = pool.map(lambda half: _in_a_process(half, size, pace.threads) if half else {}, halves)
+    return {arm: (first | second)[arm] for arm in arms}
 
 
 def _in_a_process(arms, size, threads):

@@ -18,7 +18,7 @@ LISTS = ("parts", "precisions", "encoders", "epoch_encoders", "batch_sizes", "da
 
 
 class Benchmark(Params):
-    """What is measured, at which sizes, and how long it may take. The defaults take about twelve minutes."""
+    """What is measured, at which sizes, and how long it may take. The defaults take about nine minutes."""
 
     parts: list[Literal[PARTS]] = Field(default=list(PARTS), min_length=1)
     encoders: Encoders = Field(default=list(ENCODERS))

@@ -50,9 +50,10 @@ def benchmark_loss(rows):
     """Time and peak memory of the contrastive loss by the number of embeddings, both axes logarithmic."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
     panels = (("ms", "milliseconds, forward and backward"), ("MiB", "peak MiB beyond the embeddings"))
+    arms = list(_by_arm(rows, "ms") | _by_arm(rows, "MiB"))  # the same colour in both
     for ax, (unit, label) in zip(axes, panels, strict=True):
-        for style, (arm, own) in enumerate(_by_arm(rows, unit).items()):
-            colour = COLOURS[style % len(COLOURS)]
+        for arm, own in _by_arm(rows, unit).items():
+            colour = COLOURS[arms.index(arm) % len(COLOURS)]
             line = "-" if arm.startswith("mixlab") else "--"
             ax.plot([r.size for r in own], [r.value for r in own], f"o{line}", ms=4, color=colour, label=verbatim(arm))
         ax.set(xscale="log", yscale="log", xlabel="embeddings", ylabel=label)
