@@ -58,6 +58,11 @@ class Encoder(nn.Module):
         """
         return self._run(images, others, draw)[-1].mean((2, 3))
 
+    def compile(self, dynamic=False, backend="inductor"):
+        """Compiles both ways to run it; see ``torch.compile``."""
+        super().compile(dynamic=dynamic, backend=backend)
+        self.feature_maps = torch.compile(self.feature_maps, dynamic=dynamic, backend=backend)
+
     def feature_maps(self, images, layers=LAYERS, *, others=None, draw=None):
         """``{layer: map (B, C, h, w)}`` of the wanted layers (1 to 4), before pooling."""
         maps = self._run(images, others, draw)

@@ -20,8 +20,9 @@ def frozen_copy(module):
 @torch.no_grad()
 def follow(slow, fast, momentum):
     """slow <- momentum * slow + (1 - momentum) * fast, for every parameter; ``momentum``: a number or scalar tensor."""
-    for mine, theirs in zip(slow.parameters(), fast.parameters(), strict=True):
-        mine.mul_(momentum).add_(theirs * (1 - momentum))
+    mine, theirs = list(slow.parameters()), list(fast.parameters())
+    torch._foreach_mul_(mine, momentum)  # on a GPU a few kernels for all parameters
+    torch._foreach_add_(mine, torch._foreach_mul(theirs, 1 - momentum))
 
 
 class KeyBranch(nn.Module):

@@ -146,7 +146,7 @@ MUTANTS = (
     Mutant("schedule: seven tenths of ten are six", "params/mixing.py", '* values["epochs"] + 1e-6)',
            '* values["epochs"] - 1e-6)', "test_guides.py -k mixing_stops"),
     Mutant("momentum: fast and slow exchanged", "momentum.py",
-           "mine.mul_(momentum).add_(theirs * (1 - momentum))", "mine.mul_(1 - momentum).add_(theirs * momentum)",
+           "torch._foreach_mul_(mine, momentum)", "momentum = 1 - momentum; torch._foreach_mul_(mine, momentum)",
            MIXSSL),
     Mutant("momentum: the queue does not move on", "momentum.py",
            "self.cursor.copy_((self.cursor + len(keys)) % size)", "self.cursor.copy_(self.cursor % size)",

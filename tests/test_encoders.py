@@ -27,6 +27,15 @@ def test_features_and_maps_have_their_shapes(name, images):
         torch.testing.assert_close(encoder(images[:2]), maps[4].mean((2, 3)))
 
 
+def test_both_ways_to_run_an_encoder_are_compiled(images):
+    encoder, graphs = Encoder("resnet10").eval(), []
+    expected = encoder(images), encoder.feature_maps(images, (2, 4))
+    encoder.compile(backend=lambda graph, inputs: graphs.append(graph) or graph)
+    assert torch.equal(encoder(images), expected[0]) and len(graphs) == 1
+    maps = encoder.feature_maps(images, (2, 4))
+    assert len(graphs) == 2 and all(torch.equal(maps[layer], expected[1][layer]) for layer in (2, 4))
+
+
 def test_the_ordinary_stem_is_torchvisions_resnet():
     theirs, ours = resnet18().eval(), Encoder("resnet18", "imagenet").eval()
     theirs.fc = torch.nn.Identity()

@@ -53,7 +53,7 @@ def own_step(encoder, batch, precision, compiled, device):
     method, values = simclr(encoder, precision, device)
     optimizer = build_optimizer(method, values, torch.device(device))
     if compiled:
-        method.encoder.compile(dynamic=False)
+        method.encoder.compile()
 
     def step():
         with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):

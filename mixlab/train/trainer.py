@@ -59,7 +59,7 @@ class Trainer:
         self.apply_views = torch.compile(apply_views, dynamic=False) if values["compile"] else apply_views
         for part in self.method.modules() if values["compile"] and ranks.count == 1 else ():
             if isinstance(part, Encoder):  # the method's, and a slow copy of it; exchanges would break their graphs
-                part.compile(dynamic=False)
+                part.compile()
 
     def _placed(self, pixels):
         """On the device if it leaves half of the free memory to the work, else on the host, gathered per step."""
