@@ -59,8 +59,9 @@ test: export OMP_NUM_THREADS ?= 1
 test: $(READY) ## run the tests, in two processes (ARGS="-n 0": in one)
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-browser: $(READY) ## run the tests that need Chromium (they skip where there is none)
-	$(BIN)/python -m pytest -m "browser and not slow" $(ARGS)
+browser: export OMP_NUM_THREADS ?= 1
+browser: $(READY) ## run the tests that need Chromium, in two processes (they skip where there is none)
+	$(BIN)/python -m pytest -m "browser and not slow" -n 2 --dist loadfile $(ARGS)
 
 slow: $(READY) ## run the tests that take minutes: compiled code, large sizes, real notebooks killed half-way, torchrun
 	$(BIN)/python -m pytest -m slow $(ARGS)
