@@ -1,6 +1,7 @@
 """Pictures of measured speed: rates beside peers and floors, the loss by size, what grows, and targets."""
 
 import matplotlib.pyplot as plt
+from matplotlib.ticker import LogFormatter
 
 from mixlab.plots.style import COLOURS, verbatim
 
@@ -102,6 +103,7 @@ def _ratio_bars(ax, rows):
     ax.set_yticks(range(len(rows)), [verbatim(f"{r.case}\nagainst {r.against}") for r in rows], fontsize=7)
     ax.axvline(1, color="black", lw=0.8)
     ax.set(xscale="log", title="Times as fast")
+    ax.xaxis.set_major_formatter("{x:g}")
     ax.margins(x=0.2)
     ax.invert_yaxis()
 
@@ -118,6 +120,8 @@ def benchmark_targets(verdicts):
     ax.set_yticks(range(len(shown)), [verbatim(one.target.claim) for one in shown], fontsize=8)
     ax.axvline(1, color="black", lw=0.8)
     ax.set(xscale="log", xlabel="times the target (circle: held, cross: not held)")
+    ax.xaxis.set_major_formatter(LogFormatter())
+    ax.xaxis.set_minor_formatter(LogFormatter())
     ax.margins(y=0.5 / max(len(shown), 1))
     ax.invert_yaxis()
     return figure
