@@ -14,10 +14,10 @@ from mixlab.train import Trainer
 IMAGES, BATCH = 32, 16
 
 
-def trainer(method, device, **changes):
+def trainer(method, device):
     """A ``Trainer`` on noise that reads its failure flag at the end of an epoch, as on a GPU; it writes nothing."""
-    values = Pretrain(method=method, batch_size=BATCH, epochs=1, warmup_epochs=0, device=device, compile=False,
-                      **changes).resolved()
+    values = Pretrain(method=method, batch_size=BATCH, epochs=1, warmup_epochs=0, device=device,
+                      compile=False).resolved()
     noise = Images(pictures(IMAGES), torch.arange(IMAGES) % 10, tuple("abcdefghij"), checksum="0" * 64)
     made = Trainer(None, settle(values, IMAGES), {}, Splits(noise, noise, "test"), parallel.Ranks(), print)
     made.deferred = True
