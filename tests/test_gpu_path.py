@@ -3,35 +3,24 @@
 import pytest
 import torch
 from test_mixers import NoHostReads
+from test_train import read_late
 
-from mixlab import parallel
-from mixlab.benchmark.augmentation import pictures
-from mixlab.data import Images, Splits
+from mixlab.benchmark import Pace
+from mixlab.benchmark.epoch import trainer
 from mixlab.methods import METHODS
-from mixlab.params import Pretrain, settle
-from mixlab.train import Trainer
-
-IMAGES, BATCH = 32, 16
 
 
-def trainer(method, device):
-    """A ``Trainer`` on noise that reads its failure flag at the end of an epoch, as on a GPU; it writes nothing."""
-    values = Pretrain(method=method, batch_size=BATCH, epochs=1, warmup_epochs=0, device=device,
-                      compile=False).resolved()
-    noise = Images(pictures(IMAGES), torch.arange(IMAGES) % 10, tuple("abcdefghij"), checksum="0" * 64)
-    made = Trainer(None, settle(values, IMAGES), {}, Splits(noise, noise, "test"), parallel.Ranks(), print)
-    made.deferred = True
-    for group in made.optimizer.param_groups:
-        group["fused"] = True
-    made.optimizer.defaults["fused"] = True
-    made.method.train()
-    made.step()  # the first one may set things up
+def started(method, device):
+    """A trainer that reads late, after its first step, which may set things up."""
+    made = trainer("resnet10", 32, 16, Pace(device=device), method=method)
+    read_late(made)
+    made.step()
     return made
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_step_reads_nothing_back(method, monkeypatch):
-    made = trainer(method, "cpu")
+    made = started(method, "cpu")
     monkeypatch.setattr(made, "_count_one_class", lambda chosen: None)  # looks at labels that are on the host
     with NoHostReads():
         made.step()
@@ -42,7 +31,7 @@ def test_a_step_reads_nothing_back(method, monkeypatch):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("method", METHODS)
 def test_a_step_does_not_wait_for_the_gpu(method):
-    made = trainer(method, "cuda")
+    made = started(method, "cuda")
     torch.cuda.set_sync_debug_mode("error")
     try:
         made.step()

@@ -165,6 +165,14 @@ def test_a_run_stopped_anywhere_ends_as_if_it_never_stopped(finished, tmp_path, 
     assert "Continuing" in lines[0]
 
 
+def read_late(trainer):
+    """Lets ``trainer`` read its failure flag at the end of an epoch only, as on a GPU."""
+    trainer.deferred = True
+    trainer.optimizer.defaults["fused"] = True
+    for group in trainer.optimizer.param_groups:
+        group["fused"] = True
+
+
 def poison(monkeypatch, at, deferred=False):
     """Makes the loss of step ``at`` (from 1) NaN, and reads the flag as on a GPU if ``deferred``."""
     step, made = Trainer.step, []
@@ -172,10 +180,7 @@ def poison(monkeypatch, at, deferred=False):
     def poisoned(trainer):
         made.append(1)
         if deferred:
-            trainer.deferred = True
-            trainer.optimizer.defaults["fused"] = True
-            for group in trainer.optimizer.param_groups:
-                group["fused"] = True
+            read_late(trainer)
         forward = trainer.method.forward
         if len(made) == at:
             trainer.method.forward = lambda batch: {**forward(batch), "loss": forward(batch)["loss"] * float("nan")}

@@ -34,8 +34,7 @@ def _own(pixels, compiled):
     yield Arm("mixlab eager", lambda: draw_views(pixels, RECIPE, key), len(pixels))
     if compiled:
         apply = torch.compile(apply_views, dynamic=False)
-        yield Arm("mixlab compiled", lambda: draw_views(pixels, RECIPE, key, apply), len(pixels),
-                  cold=True)
+        yield Arm("mixlab compiled", lambda: draw_views(pixels, RECIPE, key, apply), len(pixels), cold=True)
 
 
 def _batched_peers(pixels, device):

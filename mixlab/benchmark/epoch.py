@@ -29,9 +29,9 @@ def measure(values, pace):
     yield from _growth("data set, batches only", _by_data_set(values, pace, only_batches=True), pace)
 
 
-def trainer(encoder, images, batch_size, pace, compiled=False):
-    """A ``Trainer`` of SimCLR on noise at its first epoch; it writes nothing."""
-    values = Pretrain(method="simclr", encoder=encoder, batch_size=batch_size, epochs=1, warmup_epochs=0,
+def trainer(encoder, images, batch_size, pace, compiled=False, method="simclr"):
+    """A ``Trainer`` on noise at its first epoch; it writes nothing."""
+    values = Pretrain(method=method, encoder=encoder, batch_size=batch_size, epochs=1, warmup_epochs=0,
                       device=pace.device, compile=compiled).resolved()
     pixels = pictures(images)
     noise = Images(pixels, torch.arange(images) % 10, tuple("abcdefghij"), checksum="0" * 64)

@@ -103,7 +103,7 @@ def _ratio_bars(ax, rows):
     ax.set_yticks(range(len(rows)), [verbatim(f"{r.case}\nagainst {r.against}") for r in rows], fontsize=7)
     ax.axvline(1, color="black", lw=0.8)
     ax.set(xscale="log", title="Times as fast")
-    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_major_formatter(LogFormatter())
     ax.margins(x=0.2)
     ax.invert_yaxis()
 
