@@ -14,6 +14,23 @@ ENCODERS = {
 }
 STEMS = ("cifar", "imagenet")
 LAYERS = (1, 2, 3, 4)
+MIN_WIDTH, MAX_WIDTH = 8, 256
+
+
+class _ResNet(ResNet):
+    """torchvision's ResNet with another first width; at 64 its weights are drawn as ever."""
+
+    def __init__(self, block, depths, width):
+        self.width = width
+        super().__init__(block, list(depths))
+        if width != 64:
+            self.conv1, self.bn1 = nn.Conv2d(3, width, 7, 2, 3, bias=False), nn.BatchNorm2d(width)
+            nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
+
+    def _make_layer(self, block, planes, *args, **kwargs):
+        if planes == 64:  # the first layer: what comes in are the stem's channels
+            self.inplanes = self.width
+        return super()._make_layer(block, planes // 64 * self.width, *args, **kwargs)
 
 
 class Encoder(nn.Module):
@@ -26,28 +43,32 @@ class Encoder(nn.Module):
     Args:
         name: one of ``ENCODERS``.
         stem: ``cifar`` or ``imagenet``.
+        width: channels of the stem and of layer 1's blocks, 8 to 256; each layer has twice those of the one before.
+            ``dim`` is 8 width, of bottlenecks 32 width. 16 makes an encoder that a CPU trains.
     Raises:
-        ParamError: unknown name or stem.
+        ParamError: unknown name or stem, or a width out of range.
     Source:
         He et al. 2015, arXiv 1512.03385; the stem of Chen et al. 2020, arXiv 2002.05709, appendix B.9.
         ResNet-10 is ResNet-18 with one block in each layer.
     """
 
-    def __init__(self, name="resnet18", stem="cifar"):
+    def __init__(self, name="resnet18", stem="cifar", width=64):
         super().__init__()
         if name not in ENCODERS:
             raise ParamError(problem("encoder", f"one of {', '.join(ENCODERS)}", name, nearest(name, ENCODERS)))
         if stem not in STEMS:
             raise ParamError(problem("stem", f"one of {', '.join(STEMS)}", stem, nearest(stem, STEMS)))
+        if isinstance(width, bool) or not isinstance(width, int) or not MIN_WIDTH <= width <= MAX_WIDTH:
+            raise ParamError(problem("width", f"a whole number in {MIN_WIDTH}..{MAX_WIDTH}", width))
         block, depths = ENCODERS[name]
-        net = ResNet(block, list(depths))
+        net = _ResNet(block, depths, width)
         conv, pool = net.conv1, net.maxpool
         if stem == "cifar":
-            conv, pool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
+            conv, pool = nn.Conv2d(3, width, 3, padding=1, bias=False), nn.Identity()
         self.stem = nn.Sequential(conv, net.bn1, nn.ReLU(inplace=True), pool)
         self.layers = nn.ModuleList([net.layer1, net.layer2, net.layer3, net.layer4])
-        self.name, self.stem_name, self.dim = name, stem, 512 * block.expansion
-        self.widths = tuple(width * block.expansion for width in (64, 128, 256, 512))  # channels of layers 1 to 4
+        self.widths = tuple(k * width * block.expansion for k in (1, 2, 4, 8))  # channels of layers 1 to 4
+        self.name, self.stem_name, self.width, self.dim = name, stem, width, self.widths[-1]
         self.register_buffer("mean", torch.full((3,), 0.5))
         self.register_buffer("std", torch.full((3,), 0.25))
 

@@ -16,7 +16,7 @@ from mixlab.rng import Key
 
 MOST = 2000  # images that are kept: 2 MB an epoch at 512 features
 HALF_MAX = 65504  # the largest float16
-SAME = ("index", "labels", "checksum", "split")  # what all snapshots of a run must share
+SAME = ("index", "labels", "checksum", "split", "dataset")  # what all snapshots of a run must share
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +28,9 @@ class Snapshots:
         index: int64 (N,) rising positions in the query images.
         labels: int64 (N,), or None where the images have none.
         features: float32 (E, N, D), kept as float16.
-        split: ``val`` or ``test``: which images the run queried.
-        checksum: of the query images, as in ``data.Images``.
+        split: ``val`` or ``test``: which images of the data set they are.
+        checksum: of all images of that split, as in ``data.Images``.
+        dataset: the data set they are of; "" for the run's own.
     """
 
     epochs: tuple
@@ -38,9 +39,10 @@ class Snapshots:
     features: np.ndarray
     split: str
     checksum: str
+    dataset: str = ""
 
 
-def record(run, encoder, splits, epoch, precision="fp32"):
+def record(run, encoder, splits, epoch, precision="fp32", dataset=""):
     """Writes the features of a fixed subset of the query images, whole or not at all; returns the file.
 
     The subset, at most 2,000 images, depends on the number of query images only: runs on the same images keep the
@@ -49,9 +51,10 @@ def record(run, encoder, splits, epoch, precision="fp32"):
     Args:
         run: a ``Run`` that this process has locked.
         encoder: left in the mode it is in.
-        splits: ``data.Splits`` of the run; ``splits.queries`` are encoded, unaugmented.
+        splits: ``data.Splits`` of the run, or of ``dataset``; ``splits.queries`` are encoded, unaugmented.
         epoch: 0 for the untrained encoder.
         precision: ``fp32`` or ``bf16`` for the encoder.
+        dataset: the data set that ``splits`` are of, where it is not the run's own.
     """
     queries, folder = splits.queries, run.path / "snapshots"
     index = subset(len(queries))
@@ -59,7 +62,8 @@ def record(run, encoder, splits, epoch, precision="fp32"):
     h = features(encoder, chosen.pixels, precision).clamp(-HALF_MAX, HALF_MAX).half().cpu().numpy()  # (N, D)
     labels = {} if chosen.labels is None else {"labels": chosen.labels.numpy()}
     buffer = io.BytesIO()
-    np.savez(buffer, features=h, index=index, split=splits.knn_split, checksum=queries.checksum, **labels)
+    other = {"dataset": dataset} if dataset else {}
+    np.savez(buffer, features=h, index=index, split=splits.knn_split, checksum=queries.checksum, **labels, **other)
     folder.mkdir(exist_ok=True)
     remove_leftovers(folder)
     file = folder / f"epoch-{epoch:05d}.npz"
@@ -88,7 +92,7 @@ def read(run):
     last = arrays[-1]
     return Snapshots(epochs, last["index"], last.get("labels"),
                      np.stack([one["features"] for one in arrays]).astype(np.float32),  # (E, N, D)
-                     str(last["split"]), str(last["checksum"]))
+                     str(last["split"]), str(last["checksum"]), str(last.get("dataset", "")))
 
 
 def _epoch(file):

@@ -27,6 +27,44 @@ def test_features_and_maps_have_their_shapes(name, images):
         torch.testing.assert_close(encoder(images[:2]), maps[4].mean((2, 3)))
 
 
+@pytest.mark.parametrize("stem", ["cifar", "imagenet"])
+@pytest.mark.parametrize(("name", "widths"), [("resnet10", (24, 48, 96, 192)), ("resnet50", (96, 192, 384, 768))])
+def test_the_first_width_scales_every_layer(name, widths, stem, images):
+    """dim is 8 x width, of bottlenecks 32 x width; every other number of channels scales likewise."""
+    encoder, usual = Encoder(name, stem, 24).eval(), Encoder(name, stem)
+    assert encoder.widths == widths and encoder.dim == widths[-1] and usual.dim == widths[-1] // 3 * 8
+    with torch.no_grad():
+        assert encoder(images[:1]).shape == (1, encoder.dim)
+        assert tuple(m.shape[1] for m in encoder.feature_maps(images[:1]).values()) == widths
+    for (key, ours), other in zip(encoder.state_dict().items(), usual.state_dict().values(), strict=True):
+        wanted = [n if n in (1, 3, 7) and i else n * 3 // 8 if n > 3 else n for i, n in enumerate(other.shape)]
+        assert list(ours.shape) == wanted or key in ("mean", "std"), key
+
+
+def test_width_64_draws_the_weights_that_torchvision_draws():
+    torch.manual_seed(3)
+    theirs = resnet18()
+    torch.manual_seed(3)
+    ours = Encoder("resnet18", "imagenet")
+    assert torch.equal(ours.layers[3][1].conv2.weight, theirs.layer4[1].conv2.weight)
+    assert torch.equal(ours.stem[0].weight, theirs.conv1.weight)
+
+
+def test_narrow_convolutions_start_with_the_variance_of_wide_ones():
+    """Normal, variance 2 / (k k channels out), as He et al. 2015."""
+    torch.manual_seed(0)
+    for stem, conv in (("imagenet", lambda e: e.stem[0]), ("cifar", lambda e: e.layers[3][0].conv1)):
+        weight = conv(Encoder("resnet10", stem, 32)).weight
+        wanted = 2 / (weight.shape[0] * weight[0, 0].numel())
+        assert weight.var().item() == pytest.approx(wanted, rel=0.1)
+
+
+@pytest.mark.parametrize("width", [7, 257, 16.0, True, "16"])
+def test_a_width_out_of_range_is_refused(width):
+    with pytest.raises(ParamError, match=r"width: a whole number in 8\.\.256; got"):
+        Encoder("resnet10", width=width)
+
+
 def test_both_ways_to_run_an_encoder_are_compiled(images):
     encoder, graphs = Encoder("resnet10").eval(), []
     expected = encoder(images), encoder.feature_maps(images, (2, 4))

@@ -146,16 +146,18 @@ def test_the_identity_is_what_changes_the_numbers():
 
     base = who()
     for same in ({"runs_dir": "/else"}, {"data_dir": "d"}, {"checkpoint_every": 0}, {"knn_every": 3},
-                 {"snapshot_every": 1}, {"compile": True},
+                 {"snapshot_every": 1}, {"snapshot_dataset": "cifar10-mini"}, {"compile": True}, {"width": 64},
                  {"interactive": False}, {"fresh": True}, {"mixer": "mixup"}, {"alpha": 1.0}):
         assert who(**same) == base, same
     for other in ({"epochs": 8}, {"lr": 0.2}, {"seed": 1}, {"precision": "fp32"}, {"alpha": 0.5}, {"n_mix": 1}):
         if other.get("precision") != base["precision"]:
             assert who(**other) != base, other
     assert who("d") != base
-    assert not {"mix_until", "grid", "pick_from", "pick_probs", "pick_per", "guide_from"} & set(base), "runs of old"
+    later = {"mix_until", "width", "grid", "pick_from", "pick_probs", "pick_per", "guide_from"}
+    assert not later & set(base), "runs of old"
     assert who(mix_until=1) == who(mix_until=1.0) == base
-    kinds = [{"mix_until": 0.5}, {"mixer": "gridmix"}, {"mixer": "gridmix", "grid": 5}, {"mixer": "pick"},
+    kinds = [{"mix_until": 0.5}, {"width": 16}, {"mixer": "gridmix"}, {"mixer": "gridmix", "grid": 5},
+             {"mixer": "pick"},
              {"mixer": "pick", "pick_probs": [0.4, 0.6]}, {"mixer": "pick", "pick_per": "sample"},
              {"mixer": "attentivemix"}, {"mixer": "attentivemix", "guide_from": "some run"}]
     assert len({json.dumps(who(**kind)) for kind in kinds}) == len(kinds)

@@ -49,6 +49,14 @@ def test_what_is_recorded_is_read_back(run, encoder, labelled):
     assert np.abs(found.features[0] - expected.numpy()).max() < 2e-3 and np.array_equal(*found.features[:2])
 
 
+def test_of_which_data_set_they_are_is_kept_and_one_run_keeps_one(run, encoder):
+    snapshots.record(run, encoder, splits(), 0, dataset="cifar10-mini")
+    assert snapshots.read(run).dataset == "cifar10-mini"
+    snapshots.record(run, encoder, splits(), 1)
+    with pytest.raises(CheckpointError, match="other images"):
+        snapshots.read(run)
+
+
 def test_the_subset_is_fixed_and_its_rows_are_those_images(run, encoder, monkeypatch):
     monkeypatch.setattr(snapshots, "features", lambda encoder, pixels, precision: pixels[:, 0, 0].float())
     those = splits(3000)

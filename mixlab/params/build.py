@@ -15,8 +15,8 @@ from mixlab.rng import Key
 from mixlab.views import RECIPES
 
 PATHS_AND_PACE = ("data_dir", "runs_dir", "init_from", "device", "devices", "compile", "checkpoint_every", "knn_every",
-                  "snapshot_every", "fresh", "interactive")
-LATER = {"mix_until": 1.0} | dict.fromkeys(("grid", "pick_from", "pick_probs", "pick_per", "guide_from"))
+                  "snapshot_every", "snapshot_dataset", "fresh", "interactive")
+LATER = {"mix_until": 1.0, "width": 64} | dict.fromkeys(("grid", "pick_from", "pick_probs", "pick_per", "guide_from"))
 
 
 def build_mixer(values, guide=saliency):
@@ -60,7 +60,7 @@ def build_method(values, num_classes, encoder_state=None, guide=None):
         arguments["num_classes"] = num_classes
     with torch.random.fork_rng(devices=[]):  # torch's initialisers know the global generator only; it is put back
         torch.manual_seed(int(Key(values["seed"], "weights").generator().integers(2**63)))
-        encoder = Encoder(values["encoder"], values["stem"])
+        encoder = Encoder(values["encoder"], values["stem"], values["width"])
         if encoder_state is not None:
             encoder.load_state_dict(encoder_state)
         return method(encoder, build_mixer(values, guide or EncoderGuide(encoder)), **arguments)
@@ -104,10 +104,10 @@ def _stored_encoder(values):
     """The weights of the encoder that ``init_from`` names, refused if it is another kind of encoder."""
     run = runs.find(values["init_from"], data.resolve(values["runs_dir"]), "init_from")
     stored = runs.load_encoder(run)
-    if (stored.name, stored.stem_name) != (values["encoder"], values["stem"]):
-        allowed = f"a run with encoder {values['encoder']} and stem {values['stem']}"
-        raise ParamError(problem("init_from", allowed, run.name,
-                                 f"Use encoder {stored.name} and stem {stored.stem_name}"))
+    if (stored.name, stored.stem_name, stored.width) != (values["encoder"], values["stem"], values["width"]):
+        allowed = f"a run with encoder {values['encoder']}, stem {values['stem']} and width {values['width']}"
+        todo = f"Use encoder {stored.name}, stem {stored.stem_name} and width {stored.width}"
+        raise ParamError(problem("init_from", allowed, run.name, todo))
     return stored.state_dict()
 
 

@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 
 from mixlab.data import DATASETS, check_name
-from mixlab.encoders import ENCODERS, STEMS
+from mixlab.encoders import ENCODERS, MAX_WIDTH, MIN_WIDTH, STEMS
 from mixlab.errors import ParamError, problem
 from mixlab.methods import METHODS
 from mixlab.mixers import MIXERS
@@ -82,6 +82,7 @@ class Pretrain(Params):
     label_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     encoder: Literal[tuple(ENCODERS)] = "resnet10"
     stem: Literal[STEMS] = "cifar"
+    width: Annotated[int, Field(ge=MIN_WIDTH, le=MAX_WIDTH)] = 64
     init_from: str = "none"
     epochs: Annotated[int, Field(ge=0, le=10**6)] = 6
     batch_size: Annotated[int, Field(ge=2, le=10**6)] = 64
@@ -104,6 +105,7 @@ class Pretrain(Params):
     checkpoint_every: Auto | Annotated[float, Field(ge=0, le=1e6)] = "auto"
     knn_every: Auto | Annotated[int, Field(ge=0, le=10**6)] = "auto"
     snapshot_every: Auto | Annotated[int, Field(ge=0, le=10**6)] = "auto"
+    snapshot_dataset: Auto | Literal[tuple(DATASETS)] = "auto"
     fresh: bool = False
     interactive: Auto | bool = "auto"
 
@@ -217,7 +219,8 @@ class Pretrain(Params):
             "mix_until": 1.0 if self.mix_until == "auto" else float(self.mix_until),
             "checkpoint_every": 60.0 if self.checkpoint_every == "auto" else self.checkpoint_every,
             "knn_every": max(2, self.epochs // 10) if self.knn_every == "auto" else self.knn_every,
-            "snapshot_every": self._snapshot_every()}
+            "snapshot_every": self._snapshot_every(),
+            "snapshot_dataset": self.dataset if self.snapshot_dataset == "auto" else self.snapshot_dataset}
         for name in (*METHOD_NAMES, *MIXER_NAMES, *RECIPE_NAMES):
             if name not in defaults:
                 values[name] = None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from mixlab import runs, snapshots
+from mixlab import data, runs, snapshots
 from mixlab.data import Images
 from mixlab.errors import CheckpointError, ParamError, nearest, problem
 from mixlab.evaluate import LAYERS, Features, features, knn_predict
@@ -55,17 +55,24 @@ def source(run, layer, points, data_dir, epochs, device):
     Raises:
         DataError: other images than the run's. CheckpointError: damaged snapshots.
     """
-    parts = own_images(run, data_dir)
     kept = snapshots.read(run) if epochs == "all" and layer == "encoder" else None
+    parts = _images_of(kept.dataset, run) if kept and kept.dataset else own_images(run, data_dir)
     if kept is None:
         return _newest(run, layer, points, parts, device)
     images = parts[kept.split]
     _check_snapshots(run, kept, images)
     chosen = snapshots.subset(len(kept.index), points)
     index, followed = kept.index[chosen], kept.features[:, chosen]  # (N,), (E, N, D)
-    stored = stored_evaluation(run, images) if kept.split == "test" else {}
+    stored = stored_evaluation(run, images) if kept.split == "test" and not kept.dataset else {}
     return Source(kept.split, index, images.subset(index), parts["train"], kept.epochs, followed, followed[-1],
                   _answers(stored, index))
+
+
+def _images_of(name, run):
+    """``{"train", "test"}`` of the data set that the snapshots of a run are of, where that is not its own."""
+    known = run.params()["data_dir"]
+    place = None if known == "auto" else known
+    return {split: data.load(name, place, split=split) for split in ("train", "test")}
 
 
 def _newest(run, layer, points, parts, device):

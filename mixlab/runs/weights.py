@@ -26,7 +26,11 @@ def load_encoder(run, device="cpu"):
     Raises:
         CheckpointError: unfinished run, or a damaged file.
     """
-    return _load_weights(run, "encoder", lambda about: Encoder(about["encoder"], about["stem"]), device)
+    return _load_weights(run, "encoder", _encoder, device)
+
+
+def _encoder(about):
+    return Encoder(about["encoder"], about["stem"], about.get("width", 64))  # files of before there was a width
 
 
 def load_head(run, device="cpu"):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from mixlab import checkpoint, runs, snapshots
+from mixlab import checkpoint, data, runs, snapshots
 from mixlab.allocator import keep_freed_memory
 from mixlab.encoders import Encoder
 from mixlab.errors import CheckpointError, DataError, NonFiniteLossError, problem
@@ -46,6 +46,7 @@ class Trainer:
         self.optimizer = build_optimizer(self.method, values, self.device)
         self.steps = len(splits.train) // values["batch_size"]  # the last, partial batch is left out
         self.progress, self.saved_at, self.ordered = Progress(), "", (None, None)
+        self.followed = None  # the splits of snapshot_dataset, where it is not the run's own
         self.made_by = [{"versions": runs.versions(), "device": runs.device_name(self.device), "devices": ranks.count,
                          "threads": torch.get_num_threads()}]  # one entry for each part made in other surroundings
         self.deferred = self.device.type == "cuda"  # read the failure flag at the end of an epoch only
@@ -251,8 +252,16 @@ class Trainer:
         if not self.ranks.first:
             return
         if self._due("snapshot_every", epoch) and self.values["snapshot_every"]:
-            snapshots.record(self.run, self.method.encoder, self.splits, epoch, self.values["precision"])
+            self._take_snapshot(epoch)
         self._record({"epoch": epoch} | row | self._knn(epoch), on_epoch)
+
+    def _take_snapshot(self, epoch):
+        other = "" if self.values["snapshot_dataset"] == self.values["dataset"] else self.values["snapshot_dataset"]
+        if other and not self.followed:
+            whole = {"dataset": other, "val_fraction": 0.0, "train_size": "auto", "label_fraction": 1.0}
+            self.followed = data.load_splits(self.values | whole)
+        snapshots.record(self.run, self.method.encoder, self.followed or self.splits, epoch, self.values["precision"],
+                         other)
 
     def _due(self, name, epoch):
         every = self.values[name]
@@ -274,7 +283,7 @@ class Trainer:
     def finish(self):
         """Writes the encoder, its head and, last, the result that makes the run finished."""
         history = self.run.history()
-        about = {"encoder": self.values["encoder"], "stem": self.values["stem"], "run": self.run.name}
+        about = {name: self.values[name] for name in ("encoder", "stem", "width")} | {"run": self.run.name}
         digest = runs.save_weights(self.run, "encoder", self.method.encoder, about)
         head = getattr(self.method, "projector", None) or self.method.classifier
         head_digest = runs.save_weights(self.run, "head", head, {"layout": layout(head)})

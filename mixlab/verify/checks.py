@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from mixlab import checkpoint, runs, snapshots
+from mixlab import checkpoint, data, runs, snapshots
 from mixlab.attention.classifier import read_probe
 from mixlab.errors import CheckpointError, DataError
 from mixlab.evaluate import stored_files
@@ -177,8 +177,9 @@ def kept_features(run):
     if found is None:
         raise NotCheckedError("there is none yet")
     need(bool(np.isfinite(found.features).all()), "features must be finite")
-    need(known.get("queries_checksum") in (None, found.checksum), "are of other images than the run's queries")
-    return f"{len(found.epochs)} epochs of {len(found.index):,} images"
+    wanted = data.load(found.dataset, split=found.split).checksum if found.dataset else known.get("queries_checksum")
+    need(wanted in (None, found.checksum), f"are of other images than {found.dataset or 'the queries of the run'}")
+    return f"{len(found.epochs)} epochs of {len(found.index):,} images{found.dataset and f' of {found.dataset}'}"
 
 
 def evaluation(run, file):
