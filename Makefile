@@ -8,6 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OUT ?= out.ipynb
+STUDY := $(sort $(wildcard params/ablation/laptop-*.yaml))
 ARGS ?=
 # Threads that wait asleep: they take nothing from others when the machine is shared.
 export OMP_WAIT_POLICY ?= PASSIVE
@@ -66,6 +67,9 @@ browser: $(READY) ## run the tests that need Chromium, in two processes (they sk
 slow: $(READY) ## run the tests that take minutes: compiled code, large sizes, real notebooks killed half-way, torchrun
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
+study: $(READY) ## run the laptop study, or what is left of it: days of one core (ARGS=--list: how it stands)
+	$(BIN)/python -m mixlab.grid $(STUDY) --table reports/laptop-study/runs.csv $(ARGS)
+
 faults: $(READY) ## run the whole fault programme (under an hour); ARGS=reports/faults.md keeps its tables
 	$(BIN)/python tests/faults/programme.py $(ARGS)
 
@@ -76,4 +80,4 @@ clean: ## remove the environment, caches and test pictures; runs and data stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis test-artifacts
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help pretrain test browser slow faults lint clean
+.PHONY: help pretrain test browser slow study faults lint clean

@@ -27,10 +27,10 @@ class _ResNet(ResNet):
             self.conv1, self.bn1 = nn.Conv2d(3, width, 7, 2, 3, bias=False), nn.BatchNorm2d(width)
             nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
 
-    def _make_layer(self, block, planes, *args, **kwargs):
+    def _make_layer(self, block, planes, blocks, stride=1, dilate=False):
         if planes == 64:  # the first layer: what comes in are the stem's channels
             self.inplanes = self.width
-        return super()._make_layer(block, planes // 64 * self.width, *args, **kwargs)
+        return super()._make_layer(block, planes // 64 * self.width, blocks, stride, dilate)
 
 
 class Encoder(nn.Module):

@@ -44,9 +44,9 @@ def fake_cell(path, cell, top1, protocol, checksum=CHECKSUM, seconds=None):
     (path / "result.json").write_text(json.dumps({
         "status": "ok", "seconds": seconds, "device": "cpu (fake)", "threads": 1, "knn_top1": top1, "knn_k": 200,
         "knn_split": "test", "knn_top1_untrained": 0.2, "train_images": 2000, "data_checksum": checksum,
-        "versions": {"mixlab": "0"}, "finished_at": 1e9}))
+        "versions": {"mixlab": "0"}, "encoder_sha256": CHECKSUM, "finished_at": 1e9}))
     record = fake_record(path.name, values, draw, top1, top1, checksum)
-    record |= {"protocol": protocol, "train_images": 2000, "test_images": 1000,
+    record |= {"protocol": protocol, "train_images": 2000, "test_images": 1000, "encoder_sha256": CHECKSUM,
                "data_checksum": {"train": checksum, "test": checksum}}
     for row in [*record["knn"], *record["probes"]]:
         row["val_top1"] = top1 - 0.1

@@ -28,9 +28,12 @@ class Outcome:
     refused: tuple
 
 
-def run(params, log=print):
+def run(params, log=print, known=(), on_finished=None):
     """Runs what is left of the grid ``params`` (an ``Ablation``) and says how it goes; nothing with ``look_only``.
 
+    Args:
+        known: names of cells that count as finished, though their runs need not be on this machine.
+        on_finished: called with each other cell and its ``Run``, once both are finished and evaluated.
     Returns:
         ``Outcome``: one failed cell does not stop the others.
     Raises:
@@ -42,10 +45,11 @@ def run(params, log=print):
     place, processes = _place(params)
     with runs.locked(runs.Run(place.folder)):
         remove_leftovers(place.folder / "cells")
-        todo, finished, failed = _sorted(params, place)
+        todo, finished, failed = _sorted(params, place, known, on_finished)
         _write_plan(params, place)
         log(_opening(params, todo, finished, failed, processes))
-        progress = Progress(len(params.cells), len(finished), len(todo), processes, _durations(params, place), log)
+        progress = Progress(len(params.cells), len(finished), len(todo), processes, _durations(params, place), log,
+                            on_finished)
         with interrupted_by_sigterm():
             _run(params, place, todo, processes, progress, log)
     done = {*finished, *(record["cell"] for record in progress.records if record["status"] == "ok")}
@@ -110,10 +114,10 @@ def _notebooks(wanted):
                              "Name the folder of mixlab's notebooks"))
 
 
-def _sorted(params, place):
+def _sorted(params, place, known, on_finished):
     """Pairs (cell, run) to do, names of the finished, and {name: message} of those that failed before."""
-    names, todo, finished, failed, problems = Names(place.runs_dir), [], [], {}, []
-    for cell in params.cells:
+    names, todo, finished, failed, problems = Names(place.runs_dir), [], [*known], {}, []
+    for cell in [cell for cell in params.cells if cell.name not in known]:
         try:
             run = names.run(cell.params)
         except (ParamError, DataError) as error:
@@ -123,6 +127,8 @@ def _sorted(params, place):
         if evaluated(run, place.protocol):
             finished.append(cell.name)
             _note_finished(place, cell, run, state)
+            if on_finished:
+                on_finished(cell, run)
         elif state.get("status") == "failed" and not params.retry_failed:
             failed[cell.name] = state["message"]
         else:
@@ -157,9 +163,9 @@ def _durations(params, place):
 class Progress:
     """Counts the cells that end and says so, with an estimate of the rest."""
 
-    def __init__(self, total, finished, left, processes, durations, log):
+    def __init__(self, total, finished, left, processes, durations, log, on_finished):
         self.total, self.ended, self.left, self.processes = total, finished, left, processes
-        self.durations, self.log, self.records = durations, log, []
+        self.durations, self.log, self.on_finished, self.records = durations, log, on_finished, []
 
     def report(self, cell, record, elapsed):
         """Takes the end of a cell; ``elapsed`` are the seconds of those at work."""
@@ -171,6 +177,8 @@ class Progress:
         how = f"in {in_words(sum(seconds.values()))}" if record["status"] == "ok" else f"FAILED: {record['message']}"
         rest = remaining(self.durations, self.left - len(elapsed), elapsed, self.processes)
         self.log(f"[{self.ended}/{self.total}] {cell.name} {how}; left: {rest}")
+        if self.on_finished and record["status"] == "ok":
+            self.on_finished(cell, runs.Run(Path(record["run"])))
 
 
 def _opening(params, todo, finished, failed, processes):

@@ -9,7 +9,7 @@ from mixlab.errors import CheckpointError, ParamError
 from mixlab.files import plain, read_json, safe_name
 from mixlab.methods import METHODS
 from mixlab.mixers import MIXERS
-from mixlab.params.build import PATHS_AND_PACE
+from mixlab.params.build import LATER, PATHS_AND_PACE
 from mixlab.params.mixing import MIXER_NAMES, mixer_fields
 from mixlab.params.pretrain import METHOD_NAMES, Pretrain
 from mixlab.runs import identity_hash
@@ -135,8 +135,12 @@ def unmixed(values):
 
 
 def key_of(params):
-    """Eight hex digits that two runs share if nothing but paths, pace and machine sets them apart."""
-    kept = {name: value for name, value in _resolved(params).items() if name not in PATHS_AND_PACE}
+    """Eight hex digits that two runs share if nothing but paths, pace and machine sets them apart.
+
+    What a run does not take is left out, and so are later parameters where they change nothing: keys outlive both.
+    """
+    kept = {name: value for name, value in _resolved(params).items() if name not in PATHS_AND_PACE
+            and value is not None and value != LATER.get(name)}
     return identity_hash(kept | {"precision": params.precision})
 
 
