@@ -98,8 +98,9 @@ class Queue(nn.Module):
 class SplitBatchNorm2d(nn.BatchNorm2d):
     """BatchNorm as on several devices: each part of the batch is normalised by its own statistics while training.
 
-    Running statistics are the mean over the parts, and evaluation is BatchNorm's. Part k holds the samples whose number
-    leaves the rest k when divided by ``splits``; a batch that cannot be divided so is refused.
+    Running statistics are the mean over the parts, and evaluation is BatchNorm's. The ``splits`` parts are contiguous
+    and of one size, as slices that devices would get, so that memory stays in its order; a batch that cannot be divided
+    so is refused.
     """
 
     def __init__(self, like, splits):
@@ -114,13 +115,12 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
             raise ParamError(problem("bn_splits", f"a divisor of the batch of {len(x)} images", self.splits,
                                      "Change batch_size or bn_splits, or use batchnorm plain"))
         self.num_batches_tracked += 1
-        wide = x.reshape(-1, self.splits * x.shape[1], *x.shape[2:])  # (B / splits, splits C, H, W)
-        mean, var, weight, bias = (v.repeat(self.splits) for v in (self.running_mean, self.running_var, self.weight,
-                                                                   self.bias))
-        out = F.batch_norm(wide, mean, var, weight, bias, True, self.momentum, self.eps)
-        self.running_mean.copy_(mean.view(self.splits, -1).mean(0))
-        self.running_var.copy_(var.view(self.splits, -1).mean(0))
-        return out.reshape(x.shape)
+        means, variances = (v.repeat(self.splits, 1) for v in (self.running_mean, self.running_var))  # (splits, C) each
+        out = [F.batch_norm(part, mean, var, self.weight, self.bias, True, self.momentum, self.eps)
+               for part, mean, var in zip(x.chunk(self.splits), means, variances, strict=True)]
+        self.running_mean.copy_(means.mean(0))
+        self.running_var.copy_(variances.mean(0))
+        return torch.cat(out)
 
 
 def with_batchnorm(encoder, batchnorm, splits):

@@ -260,8 +260,8 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
     """BatchNorm over the batch of all ranks, each of which holds a part; over each of its parts, for a split one.
 
     torch's SyncBatchNorm works on GPUs only and knows no split. Statistics of every image are gathered, which makes
-    one exchange a layer and direction, and the mean and variance of the batch, or of its part k (the images whose
-    number in the global batch leaves the rest k when divided by ``splits``), follow from them.
+    one exchange a layer and direction, and the mean and variance of the batch, or of its ``splits`` contiguous parts,
+    follow from them.
 
     Args:
         like: a ``BatchNorm2d`` or ``SplitBatchNorm2d``.
@@ -276,12 +276,13 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
             return super().forward(x)
         wide = x.to(torch.promote_types(x.dtype, torch.float32))  # (n, C, H, W)
         own = torch.stack(torch.var_mean(wide, (2, 3), correction=0), 1)  # (n, 2, C): variance and mean of each image
-        var, mean = self.ranks.gather(own).unflatten(0, (-1, self.splits)).unbind(2)  # (B / splits, splits, C) each
-        spread = var + (mean - mean.mean(0)).square()
-        var, mean, size = spread.mean(0), mean.mean(0), len(mean) * x.shape[2] * x.shape[3]  # (splits, C) each
+        var, mean = self.ranks.gather(own).unflatten(0, (self.splits, -1)).unbind(2)  # (splits, B / splits, C) each
+        images = mean.shape[1]  # of a part
+        spread = var + (mean - mean.mean(1, keepdim=True)).square()
+        var, mean, size = spread.mean(1), mean.mean(1), images * x.shape[2] * x.shape[3]  # (splits, C) each
         self._follow(mean.detach(), var.detach() * size / max(size - 1, 1))
         part = torch.arange(len(x) * self.ranks.count, device=x.device)[self.ranks.part(len(x) * self.ranks.count)]
-        part = part % self.splits  # (n,)
+        part = part // images  # (n,)
         scale = self.weight * (var + self.eps).rsqrt()  # (splits, C)
         shifted = wide - mean[part, :, None, None]
         return torch.addcmul(self.bias[:, None, None], shifted, scale[part, :, None, None]).to(x.dtype)
