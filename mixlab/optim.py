@@ -29,6 +29,14 @@ def build_optimizer(method, values, device):
                            weight_decay=values["weight_decay"], fused=device.type == "cuda")
 
 
+def restore_optimizer(optimizer, state):
+    """Loads a stored state, made on whatever device; how this optimizer computes (fused or not) stays its own."""
+    own = [group["fused"] for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, fused in zip(optimizer.param_groups, own, strict=True):
+        group["fused"] = fused
+
+
 def own_state(method):
     """What no gradient moves: frozen parameters, and buffers other than the running statistics of BatchNorm."""
     still = [p.data for p in method.parameters() if not p.requires_grad]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mixlab.optim import build_optimizer, learning_rate
+from mixlab.optim import build_optimizer, learning_rate, restore_optimizer
 
 BASE = {"lr": 0.5, "epochs": 100, "warmup_epochs": 0, "schedule": "cosine", "lr_decay_epochs": [], "lr_decay_rate": 0.1}
 
@@ -49,3 +49,27 @@ def test_sgd_takes_what_the_method_lists():
     assert len(optimizer.param_groups[0]["params"]) == 2
     method.weight.requires_grad_(False)
     assert len(build_optimizer(method, values, torch.device("cpu")).param_groups[0]["params"]) == 1
+
+
+@pytest.mark.parametrize("stored", [False, True, None])
+@pytest.mark.parametrize("own", [False, True])
+def test_a_stored_optimizer_computes_as_the_one_it_is_loaded_into(stored, own):
+    """A fused one is told of bad steps by ``found_inf``, which an ordinary one refuses with an AssertionError."""
+    def optimizer(fused):
+        weight = nn.Parameter(torch.ones(3))
+        made = torch.optim.SGD([weight], lr=0.1, momentum=0.9, fused=fused)
+        weight.grad = torch.full((3,), 2.0)
+        made.step()
+        return made, weight
+
+    (before, _), (after, weight) = optimizer(stored), optimizer(own)
+    restore_optimizer(after, before.state_dict())
+    assert after.param_groups[0]["fused"] is own
+    torch.testing.assert_close(after.state[weight]["momentum_buffer"], torch.full((3,), 2.0))
+    if own:
+        after.found_inf, kept = torch.ones(()), weight.detach().clone()
+        after.step()
+        assert torch.equal(weight, kept)
+        after.found_inf = torch.zeros(())
+    after.step()
+    torch.testing.assert_close(weight.detach(), torch.full((3,), 1 - 0.2 - 0.1 * (0.9 * 2 + 2)))

@@ -24,7 +24,7 @@ FOLDERS = sorted({file.parent for file in FILES})
 # Imports go down only: a part may use the parts of lower rows, never those of its own row or above.
 FLOORS = (
     {"errors"},
-    {"rng", "files", "allocator"},
+    {"rng", "files", "allocator", "precision"},
     {"data", "mixers", "encoders", "heads", "losses", "checkpoint", "optim", "momentum", "regions"},
     {"views", "runs", "parallel"},
     {"methods", "evaluate"},

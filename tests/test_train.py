@@ -10,6 +10,7 @@ import torch
 from mixlab import data, runs, snapshots
 from mixlab.encoders import Encoder
 from mixlab.errors import NonFiniteLossError, ParamError
+from mixlab.evaluate import features
 from mixlab.files import sha256
 from mixlab.methods import METHODS
 from mixlab.optim import own_state
@@ -376,6 +377,81 @@ def test_warming_up_leaves_no_trace(tmp_path, monkeypatch, method):
     compiled = train(tiny(tmp_path / "compiled", method=method, compile=True), log=quiet)
     assert len(warmed) == 1
     assert_same(compiled, eager)
+
+
+def stopping_at(monkeypatch, count):
+    """Lets ``count`` more steps be made, each followed by a checkpoint, and raises ``Stopped`` before the next."""
+    step, made = Trainer.step, []
+
+    def stopping(trainer):
+        if len(made) == count:
+            raise Stopped
+        made.append(1)
+        step(trainer)
+
+    monkeypatch.setattr(Trainer, "step", stopping)
+    return lambda: monkeypatch.setattr(Trainer, "step", step)
+
+
+@pytest.mark.parametrize("count", range(7))
+@pytest.mark.parametrize("train_size", [24, 30])  # 30: a remainder is left out of every epoch
+def test_a_compiled_run_goes_on_from_every_step(tmp_path, monkeypatch, train_size, count):
+    """Also from the last step of an epoch, where no batch is left that compilation could be warmed up with."""
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    monkeypatch.setattr(Encoder, "compile", lambda self, **_: None)
+    params = {"compile": True, "train_size": train_size, "width": 8, "checkpoint_every": 0.0}
+    whole = train(tiny(tmp_path / "whole", **params), log=quiet)
+    go_on = stopping_at(monkeypatch, count)
+    if count < 6:
+        with pytest.raises(Stopped):
+            train(tiny(tmp_path / "parts", **params), log=quiet)
+    go_on()
+    assert_same(train(tiny(tmp_path / "parts", **params), log=quiet), whole)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize(("first", "then"), [("cpu", "gpu"), ("gpu", "cpu"), ("gpu", "gpu")])
+def test_a_run_goes_on_where_another_kind_of_device_left_it(tmp_path, monkeypatch, first, then, compiled):
+    """As on a GPU: a fused optimizer that is told of bad steps. Its arithmetic rounds in another order."""
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    monkeypatch.setattr(Encoder, "compile", lambda self, **_: None)
+    made, params = Trainer.__init__, {"compile": compiled, "width": 8, "checkpoint_every": 0.0}
+    whole = train(tiny(tmp_path / "whole", **params), log=quiet)
+
+    def on(kind):
+        def start(trainer, *arguments):
+            made(trainer, *arguments)
+            if kind == "gpu":
+                read_late(trainer)
+        monkeypatch.setattr(Trainer, "__init__", start)
+
+    on(first)
+    go_on = stopping_at(monkeypatch, 2)
+    with pytest.raises(Stopped):
+        train(tiny(tmp_path / "parts", **params), log=quiet)
+    go_on()
+    on(then)
+    run = train(tiny(tmp_path / "parts", **params), log=quiet)
+    state, other = final_state(run)[0], final_state(whole)[0]
+    assert all(torch.allclose(v.double(), other[k].double(), rtol=1e-3, atol=1e-5) for k, v in state.items())
+
+
+def test_fp32_is_exact_inside_convolutions_while_training_and_encoding(tmp_path, monkeypatch):
+    """On a GPU cuDNN's default would be TF32; what was set before is put back, after an error, too."""
+    seen, step, run_encoder = [], Trainer.step, Encoder.forward
+    assert torch.backends.cudnn.allow_tf32
+    monkeypatch.setattr(Trainer, "step", lambda self: seen.append(torch.backends.cudnn.allow_tf32) or step(self))
+    monkeypatch.setattr(Encoder, "forward", lambda self, *a, **b: seen.append(torch.backends.cudnn.allow_tf32)
+                        or run_encoder(self, *a, **b))
+    run = train(tiny(tmp_path, epochs=1, width=8), log=quiet)
+    assert torch.backends.cudnn.allow_tf32
+    features(runs.load_encoder(run), data.load("cifar10-mini").pixels[:2])
+    assert torch.backends.cudnn.allow_tf32 and len(seen) > 4 and not any(seen)
+    go_on = stopping_at(monkeypatch, 0)
+    with pytest.raises(Stopped):
+        train(tiny(tmp_path, epochs=1, width=8, seed=1), log=quiet)
+    go_on()
+    assert torch.backends.cudnn.allow_tf32
 
 
 @pytest.mark.slow

@@ -5,12 +5,14 @@ from dataclasses import replace
 
 import torch
 
+from mixlab.precision import exact_fp32
 from mixlab.rng import Key, to_device
 from mixlab.views import RECIPES, apply_views, draw, pack
 
 CHUNK_PIXELS = 2**19  # encoded at a time: 512 images of 32 x 32
 
 
+@exact_fp32()
 def features(encoder, pixels, precision="fp32"):
     """Features h (N, encoder.dim) float32 of unaugmented images, in eval mode; the encoder is left as it was.
 
@@ -22,6 +24,7 @@ def features(encoder, pixels, precision="fp32"):
     return torch.cat(list(_encoded(encoder, _plain(encoder, pixels), precision)))
 
 
+@exact_fp32()
 def augmented_features(encoder, pixels, recipe, key, precision="fp32"):
     """Features (N, encoder.dim) of one augmented view of every image.
 

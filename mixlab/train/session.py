@@ -8,6 +8,7 @@ from mixlab import data, parallel, runs
 from mixlab.errors import NonFiniteLossError, ParamError, RankError, problem
 from mixlab.files import writable_folder, write_json
 from mixlab.params import identity, load_splits, name_start, settle
+from mixlab.precision import exact_fp32
 from mixlab.train.launch import launch
 from mixlab.train.signals import stop_on_signal
 from mixlab.train.trainer import Trainer
@@ -80,6 +81,7 @@ def _open(stack, runs_dir, who, values):
     return run, run.finished()
 
 
+@exact_fp32()
 def _train(trainer, stop, on_epoch):
     ranks = trainer.ranks
     try:

@@ -12,7 +12,7 @@ from mixlab.errors import CheckpointError, DataError, NonFiniteLossError, proble
 from mixlab.evaluate import knn_top1
 from mixlab.heads import layout
 from mixlab.mixers import MIXERS
-from mixlab.optim import build_optimizer, learning_rate, own_state
+from mixlab.optim import build_optimizer, learning_rate, own_state, restore_optimizer
 from mixlab.params import build, build_recipes, mixing_stops
 from mixlab.rng import Key, to_device
 from mixlab.views import Batch, apply_views, draw_views
@@ -49,6 +49,8 @@ class Trainer:
         self.followed = None  # the splits of snapshot_dataset, where it is not the run's own
         self.made_by = [{"versions": runs.versions(), "device": runs.device_name(self.device), "devices": ranks.count,
                          "threads": torch.get_num_threads()}]  # one entry for each part made in other surroundings
+        if self.device.type == "cuda":
+            self.made_by[0]["fp32_convolutions"] = "ieee"  # not TF32, see ``exact_fp32``
         self.deferred = self.device.type == "cuda"  # read the failure flag at the end of an epoch only
         self.bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
         if self.device.type == "cpu":
@@ -74,7 +76,7 @@ class Trainer:
         if state is None:
             return
         self.method.load_state_dict(state["method"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        restore_optimizer(self.optimizer, state["optimizer"])
         self.progress = Progress(**state["progress"])
         self.saved_at = f"epoch {self.progress.epoch}, step {self.progress.step}"
         self.log(f"Continuing {self.run.name} at {self.saved_at}.{f' Note: {note}.' if note else ''}")
@@ -195,7 +197,7 @@ class Trainer:
             self.method.train()
             if mixing_stops(self.values, self.progress.epoch) and not isinstance(self.method.mixer, MIXERS["none"]):
                 self.method.mixer, warm = MIXERS["none"](), False  # draws of another form compile anew
-            if self.values["compile"] and not warm:
+            if self.values["compile"] and not warm and self.progress.step < self.steps:  # else no batch is left to ask
                 warm = self._warm_up()
             while self.progress.step < self.steps:
                 started = time.monotonic()
