@@ -55,6 +55,12 @@ pretrain: $(READY) ## pre-train an encoder on the embedded images (about two min
 	$(BIN)/papermill notebooks/pretrain.ipynb $(OUT) -k python3 --no-progress-bar --stdout-file - $(ARGS)
 	@echo "The notebook with its pictures and curves is $(OUT)."
 
+explore: $(READY) ## open JupyterLab on a map of the trained run that comes with the package (ARGS="-p run latest": of yours)
+	@mkdir -p runs
+	@$(BIN)/papermill notebooks/visualize.ipynb runs/explore.ipynb --prepare-only -k python3 --log-level ERROR -p run demo $(ARGS)
+	@echo "JupyterLab opens runs/explore.ipynb: choose Run, Run All Cells there, and point at the dots."
+	$(BIN)/jupyter lab runs/explore.ipynb --ServerApp.root_dir=.
+
 # Two processes of one thread each: what they wait for (starts, disks, kernels) then costs the other nothing.
 test: export OMP_NUM_THREADS ?= 1
 test: $(READY) ## run the tests, in two processes (ARGS="-n 0": in one)
@@ -80,4 +86,4 @@ clean: ## remove the environment, caches and test pictures; runs and data stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis test-artifacts
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help pretrain test browser slow study faults lint clean
+.PHONY: help pretrain explore test browser slow study faults lint clean

@@ -398,7 +398,7 @@ def test_the_command_evaluates_and_reports(simclr, tmp_path, capsys):
     (["latest", "--param", "prob=1"], "prob: a known parameter; got 1 (int)"),
     (["latest", "--param", "seed"], "--param: NAME=VALUE; got 'seed' (str)"),
     (["latest", "--param", "seed=[1"], "--param: NAME=VALUE"),
-    (["no-such-run"], "run: latest, a run directory"), (["no-such-*"], "run: a pattern that a finished run"),
+    (["no-such-run"], "run: latest, demo, a run directory"), (["no-such-*"], "run: a pattern that a finished run"),
     (["missing.yaml"], "missing.yaml: cannot be read as parameters")])
 def test_the_command_says_what_it_refuses(simclr, arguments, message, capsys):
     assert main(["--param", f"runs_dir={simclr.path.parent}", *arguments]) == 2

@@ -59,7 +59,7 @@ def test_the_guide_is_part_of_who_a_run_is(teacher):
 def test_a_guide_that_is_no_finished_run_is_refused(teacher, tmp_path):
     with pytest.raises(ParamError, match="guide_from: a finished run"):
         train(tiny(tmp_path, mixer="attentivemix", guide_from="latest"), log=quiet)
-    with pytest.raises(ParamError, match="guide_from: latest, a run directory"):
+    with pytest.raises(ParamError, match="guide_from: latest, demo, a run directory"):
         train(tiny(teacher.path.parent, mixer="attentivemix", guide_from="nope"), log=quiet)
     assert not list(tmp_path.iterdir())
     unfinished = train(tiny(tmp_path, epochs=0), log=quiet)

@@ -79,7 +79,7 @@ def test_runs_are_meant_by_name_by_pattern_and_as_a_list(tmp_path):
     assert meant("latest") == ["b-4444"] and meant("a-*") == ["a-1", "a-22"] and meant(["b-*", "a-1"]) == ["b-4444",
                                                                                                        "a-1"]
     assert len(said) == 1 and "a-333 is failed" in said[0]
-    with pytest.raises(ParamError, match="run: latest, a run directory, or one of the 4 names.*Did you mean"):
+    with pytest.raises(ParamError, match="run: latest, demo, a run directory, or one of the 4 names.*Did you mean"):
         meant("a-2")
     with pytest.raises(ParamError, match="make one with: make pretrain"):
         Visualize.check(runs_dir=str(tmp_path / "empty")).runs()

@@ -110,7 +110,7 @@ def test_starting_from_the_latest_run_names_it(tmp_path):
     tuned.append(train(again, log=quiet))
     assert [run.params()["init_from"] for run in tuned] == [first.name, second.name] and tuned[0].name != tuned[1].name
     assert tuned[1].params()["init_from_sha256"] == second.result()["encoder_sha256"]
-    with pytest.raises(ParamError, match="init_from: latest, a run directory"):
+    with pytest.raises(ParamError, match="init_from: latest, demo, a run directory"):
         train(tiny(tmp_path, init_from="nope"), log=quiet)
 
 

@@ -1,13 +1,16 @@
 """Which runs there are, and which one a name means."""
 
 import math
+import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from mixlab.errors import CheckpointError, ParamError, nearest, problem
 from mixlab.files import check_path
 from mixlab.runs.directory import Run
 
-NONE_YET = "There is none yet; make one with: make pretrain"
+NONE_YET = "There is none yet; make one with: make pretrain, or name demo, which comes with the package"
+DEMO = Path(__file__).parents[1] / "assets" / "demo"
 
 
 def list_runs(runs_dir):
@@ -25,8 +28,9 @@ def _finished_at(run):
 
 
 def find(run, runs_dir, parameter="run"):
-    """The run named ``run``: a directory, a name below ``runs_dir``, or ``latest``, the newest finished one.
+    """The run named ``run``: a directory, a name below ``runs_dir``, ``latest``, the newest finished one, or ``demo``.
 
+    ``demo`` is a trained run that comes with the package; it is copied below ``runs_dir`` when first asked for.
     Raises:
         ParamError: there is none; with the command that makes one, or the nearest name.
         CheckpointError: ``latest``, and the result of one of the runs is damaged.
@@ -40,10 +44,24 @@ def find(run, runs_dir, parameter="run"):
         return finished[0]
     if run in found:
         return found[run]
+    if run == "demo":
+        return _demo(Path(runs_dir))
     if (Path(run) / "params.json").exists():
         return Run(Path(run))
-    raise ParamError(problem(parameter, f"latest, a run directory, or one of the {len(found)} names below {runs_dir}",
-                             run, suggestion(run, found)))
+    raise ParamError(problem(parameter, f"latest, demo, a run directory, or one of the {len(found)} names below "
+                             f"{runs_dir}", run, suggestion(run, found)))
+
+
+def _demo(runs_dir):
+    """The run of the package among the others, where it is evaluated as they are; in its place if it can't be copied."""
+    try:
+        runs_dir.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".demo-", dir=runs_dir) as folder:
+            copy = shutil.copytree(DEMO, Path(folder) / "demo", copy_function=shutil.copyfile)
+            copy.rename(runs_dir / "demo")
+    except OSError:  # read-only, or another process was faster
+        pass
+    return Run(runs_dir / "demo") if (runs_dir / "demo" / "params.json").exists() else Run(DEMO)
 
 
 def suggestion(name, known):
