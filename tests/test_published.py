@@ -16,13 +16,13 @@ from mixlab import evaluate, explorers, plots
 from mixlab.errors import ParamError
 from mixlab.params import Compare
 from mixlab.plots.ours import ours, reported
-from mixlab.plots.published import ASSET, EVALUATIONS, KINDS, SELECTIONS, grouped, published
+from mixlab.plots.published import ASSET, CHOSEN_ON, EVALUATIONS, KINDS, SELECTIONS, grouped, published
 from mixlab.plots.tables import FORMS
 
 ROOT = Path(__file__).parents[1]
 ROWS = list(csv.DictReader(ASSET.open(newline="", encoding="utf-8")))
 COLUMNS = ["method", "mixer", "encoder", "epochs", "batch_size", "dataset", "evaluation", "feature_layer", "knn_k",
-           "knn_temperature", "selection", "value", "spread", "seeds", "source", "source_kind", "caveat"]
+           "knn_temperature", "selection", "chosen_on", "value", "spread", "seeds", "source", "source_kind", "caveat"]
 WHOLE = re.compile(r"[1-9]\d*")
 INTEGERS, LAYERS = ("epochs", "batch_size", "knn_k", "seeds"), ("encoder", "projection", "")
 
@@ -41,6 +41,8 @@ def breaches(row):
         "a name is missing": all(row[name] for name in ("method", "mixer", "encoder", "dataset", "source")),
         "dataset": row["dataset"] in ("cifar10", "cifar100", "stl10"),
         "evaluation": row["evaluation"] in EVALUATIONS, "selection": row["selection"] in SELECTIONS,
+        "chosen_on": row["chosen_on"] in CHOSEN_ON,
+        "an epoch of the test set": row["selection"] != "max_over_epochs_on_test" or row["chosen_on"] == "test",
         "source_kind": row["source_kind"] in KINDS[:-1], "feature_layer": row["feature_layer"] in LAYERS,
         "whole numbers": all(not row[name] or WHOLE.fullmatch(row[name]) for name in INTEGERS),
         "value": re.fullmatch(r"\d\d\.\d\d?", row["value"]) and 50 <= float(row["value"]) <= 99,
@@ -60,7 +62,7 @@ def test_every_row_fits_the_schema():
 
 @pytest.mark.parametrize("change", [
     {"value": "0.91"}, {"value": "9l.0"}, {"spread": "5"}, {"epochs": "1000.0"}, {"dataset": "CIFAR-10"},
-    {"evaluation": "linear"}, {"selection": "best"}, {"source": ""}, {"caveat": " x"}, {"knn_temperature": "20"},
+    {"evaluation": "linear"}, {"selection": "best"}, {"chosen_on": "val"}, {"source": ""}, {"caveat": " x"}, {"knn_temperature": "20"},
     {"source_kind": "ours"}, {"feature_layer": "head"}], ids=str)
 def test_the_schema_finds_a_slip(change):
     row = next(row for row in ROWS if row["knn_temperature"])
@@ -100,6 +102,11 @@ KNOWN = [
     (dict(mixer="none", evaluation="supervised", epochs="200", dataset="cifar10"), 94.87),
     (dict(mixer="cutmix", evaluation="supervised", epochs="800", dataset="cifar100"), 78.17),
     (dict(mixer="samix", evaluation="supervised", epochs="1200", dataset="cifar100"), 82.41),
+    (dict(method="EMP-SSL (20 patches)", epochs="30", dataset="cifar10"), 93.1),
+    (dict(method="EMP-SSL (200 patches)", epochs="30", dataset="cifar10"), 93.4),
+    (dict(method="EMP-SSL (200 patches)", epochs="30", dataset="cifar100"), 73.3),
+    (dict(method="SIGReg", dataset="cifar10"), 91.02),
+    (dict(method="LeJEPA", dataset="cifar100"), 70.0),
 ]
 
 
@@ -114,7 +121,18 @@ def found(**where):
     return [row for row in ROWS if where.items() <= row.items()]
 
 
+def test_who_chose_by_the_test_images_is_marked():
+    """Once: a number whose epoch was chosen so has its own mark already."""
+    marks = {(s.selection, s.chosen_on): s.mark for s in published(include_memory=True) if s.source_kind != "plot"}
+    assert marks["unknown", "test"] == "?§" and marks["max_over_epochs_on_test", "test"] == "†"
+    assert all("§" not in mark for (_, chosen_on), mark in marks.items() if chosen_on != "test")
+    assert {row["method"] for row in found(chosen_on="test", selection="unknown")} == {"SIGReg", "VICReg (eb_jepa)"}
+    assert "§ hyper-parameters chosen on the test set" in plots.tables.marks()
+
+
 def test_suspect_numbers_carry_their_caveat():
+    assert "not reproduced" in found(method="LeJEPA")[0]["caveat"]
+    assert all("ensemble" in row["caveat"] for row in ROWS if row["method"].startswith("EMP-SSL"))
     assert "do not use" in found(value="94.20")[0]["caveat"]
     assert all("copied" in found(value=v, source="mix-ssl (Leveraging Image Mixtures ...), Table 1")[0]["caveat"]
                for v in ("88.42", "91.34"))

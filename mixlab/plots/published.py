@@ -25,6 +25,7 @@ SELECTIONS = {
     "median_last_10": ("‡", "median of the last ten epochs on the test set"),
     "unknown": ("?", "how the epoch was chosen is not stated"),
 }
+CHOSEN_ON = {"test": "§", "held_out": "", "unknown": ""}  # by what images hyper-parameters or epoch were chosen: a mark
 KINDS = ("paper", "readme", "docs", "thread", "slides", "plot", "memory", "ours")
 LABELLED = {"crossentropy", "supcon", "mixsupcon", "maxmargin", "epssupinfonce", "unicon", "genscl"}
 
@@ -42,6 +43,7 @@ class Score:
         value: top-1 accuracy in percent. spread: its standard deviation over ``seeds`` runs, or None.
         source, source_kind: where it stands; one of ``KINDS``.
         caveat: what a reader has to know before quoting it.
+        chosen_on: a key of ``CHOSEN_ON``: ``test`` where the test images had a say in the number's own settings.
     """
 
     method: str
@@ -61,6 +63,7 @@ class Score:
     source: str
     source_kind: str
     caveat: str
+    chosen_on: str = "unknown"
 
     @property
     def is_ours(self):
@@ -69,7 +72,9 @@ class Score:
     @property
     def mark(self):
         """Symbols that travel with the number: how it was picked, and ``~`` where it was read off a plot."""
-        return SELECTIONS[self.selection][0] + ("~" if self.source_kind == "plot" else "")
+        picked = SELECTIONS[self.selection][0]
+        by_test = "" if self.selection == "max_over_epochs_on_test" else CHOSEN_ON[self.chosen_on]  # † says it already
+        return picked + by_test + ("~" if self.source_kind == "plot" else "")
 
     @property
     def used_labels(self):
