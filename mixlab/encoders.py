@@ -17,6 +17,11 @@ LAYERS = (1, 2, 3, 4)
 MIN_WIDTH, MAX_WIDTH = 8, 256
 
 
+def label(name, width=64):
+    """How an encoder is called in tables and pictures: ``resnet10``, or ``resnet10-w16`` of another first width."""
+    return name if width == 64 else f"{name}-w{width}"
+
+
 class _ResNet(ResNet):
     """torchvision's ResNet with another first width; at 64 its weights are drawn as ever."""
 

@@ -9,6 +9,7 @@ from mixlab import data, runs
 from mixlab.attention.cam import class_maps, similarity_maps
 from mixlab.attention.classifier import classifier_of
 from mixlab.attention.maps import activation_maps, normalise
+from mixlab.encoders import label
 from mixlab.errors import CheckpointError, ParamError, nearest, problem
 from mixlab.evaluate import features
 from mixlab.evaluate.subjects import own_images
@@ -113,11 +114,12 @@ def titles(chosen):
 
 
 def _title(values):
+    encoder = label(values["encoder"], values.get("width", 64))
     if not values["epochs"]:
-        return f"untrained\n{values['encoder']}"
+        return f"untrained\n{encoder}"
     mixer = "" if values["mixer"] == "none" else f" + {values['mixer']}"
     epochs = "1\N{NO-BREAK SPACE}epoch" if values["epochs"] == 1 else f"{values['epochs']}\N{NO-BREAK SPACE}epochs"
-    return f"{values['method']}{mixer}\n{values['encoder']}, {epochs}"
+    return f"{values['method']}{mixer}\n{encoder}, {epochs}"
 
 
 def _check_runs(chosen):

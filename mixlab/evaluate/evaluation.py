@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from mixlab import data, runs
+from mixlab.encoders import label
 from mixlab.errors import CheckpointError, DataError, ParamError, problem
 from mixlab.evaluate.corruptions import robustness
 from mixlab.evaluate.encoding import Features
@@ -93,8 +94,8 @@ def _identity(run, protocol, images):
     """What the evaluation is of and by which code: equal identities have equal numbers."""
     values, result = run.params(), run.result()
     trained_by = result.get("versions", {}).get("mixlab", "unknown")
-    about = {name: values[name] for name in ("method", "mixer", "encoder", "epochs", "seed", "batch_size")}
-    return {"run": run.name, **about, "trained_on": values["dataset"],
+    about = {name: values[name] for name in ("method", "mixer", "epochs", "seed", "batch_size")}
+    return {"run": run.name, **about, "encoder": label(values["encoder"], values.get("width", 64)), "trained_on": values["dataset"],
             "dataset": values["dataset"] if is_own(run, protocol) else protocol.dataset,
             "transfer": not is_own(run, protocol), "classes": list(images["train"].classes),
             **{f"{part}_images": len(images.get(part, ())) for part in ("train", "val", "test")},

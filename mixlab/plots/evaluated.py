@@ -113,9 +113,11 @@ class Evaluated:
 def evaluated(runs_dir):
     """Every finished evaluation below ``runs_dir``, the newest run first; a damaged one is left out with a warning.
 
-    Evaluations of one run by different protocols stand beside each other.
+    Evaluations of one run by different protocols stand beside each other. Those of the untrained encoders come last.
     """
-    return [one for run in runs.list_runs(data.resolve(runs_dir)) for one in evaluations_of(run)]
+    folder = data.resolve(runs_dir)
+    return [one for run in [*runs.list_runs(folder), *runs.list_runs(folder / runs.UNTRAINED)]
+            for one in evaluations_of(run)]
 
 
 def evaluations_of(run):

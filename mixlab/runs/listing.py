@@ -10,6 +10,7 @@ from mixlab.files import check_path
 from mixlab.runs.directory import Run
 
 NONE_YET = "There is none yet; make one with: make pretrain, or name demo, which comes with the package"
+UNTRAINED = ".untrained"  # below a folder of runs: their untrained encoders, which are no runs of anybody's
 DEMO = Path(__file__).parents[1] / "assets" / "demo"
 
 

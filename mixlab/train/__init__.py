@@ -5,7 +5,8 @@ batch into a loss. Any step boundary can be checkpointed and resumed exactly, be
 """
 
 from mixlab.train.command import main
+from mixlab.train.floor import untrained
 from mixlab.train.session import train
 from mixlab.train.trainer import Trainer
 
-__all__ = ["Trainer", "main", "train"]
+__all__ = ["Trainer", "main", "train", "untrained"]

@@ -1,0 +1,44 @@
+"""The floor of every comparison: the same encoder, drawn from the same seed, without any training."""
+
+from mixlab.errors import ParamError
+from mixlab.params import Pretrain
+from mixlab.runs import UNTRAINED
+from mixlab.train.session import train
+
+SHARED = ("dataset", "data_dir", "image_size", "skip_broken", "train_size", "val_fraction", "encoder", "stem", "width",
+          "seed", "proj_dim", "proj_hidden", "proj_depth", "device", "precision", "runs_dir")
+
+
+def untrained(runs, log=print):
+    """The untrained encoder of each of ``runs``, as finished runs of 0 epochs in a folder of their own; made once.
+
+    Methods share them: of one seed, encoder and projector there is one, whatever the run was trained with. A run that
+    is untrained itself, or started from another run, has none.
+
+    Args:
+        runs: finished ``Run`` s.
+    Returns:
+        list of ``Run``, each once. Errors as ``train``; a run whose parameters can't be repeated here is left out.
+    """
+    found = {}
+    for run in runs:
+        values = run.params()
+        if values.get("epochs") and values.get("init_from", "none") == "none":
+            try:
+                floor = train(_floor_of(run, values), log=_quiet)
+            except ParamError as error:
+                log(f"No untrained encoder beside {run.name}: {error}")
+                continue
+            found[floor.path] = floor
+    return list(found.values())
+
+
+def _floor_of(run, values):
+    """A run of 0 epochs that draws the encoder of ``run``, and a projector like its, as it did."""
+    given = {name: values[name] for name in SHARED if values.get(name) is not None}
+    return Pretrain.check(**given | {"method": "simclr", "epochs": 0, "warmup_epochs": 0, "snapshot_every": 0,
+                                     "batch_size": 2, "device": "auto", "runs_dir": str(run.path.parent / UNTRAINED)})
+
+
+def _quiet(line):
+    """What is said of a run of no epochs helps nobody."""
