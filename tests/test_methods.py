@@ -9,7 +9,7 @@ from mixlab.encoders import Encoder
 from mixlab.errors import ParamError
 from mixlab.losses import contrastive, info_nce, pair_contrast, soft_info_nce
 from mixlab.methods import METHODS
-from mixlab.mixers import MIXERS, EncoderGuide, NoMix, pair_views, saliency
+from mixlab.mixers import MIXERS, EncoderGuide, Mixup, NoMix, pair_views, saliency
 from mixlab.momentum import Queue
 from mixlab.params import Pretrain, build_method
 from mixlab.rng import Key
@@ -195,6 +195,76 @@ def test_mixsupcon_mixes_view_with_view_and_never_an_image_with_itself(n_mix):
     assert ((first // 10) != (second // 10)).all() and ((first % 10) != (second % 10)).all()
 
 
+def first_of_each(images):
+    """(M,) bool: no image before it has the same pixels."""
+    return torch.tensor([not any(torch.equal(x, y) for y in images[:i]) for i, x in enumerate(images)])
+
+
+def contrasted(method, batch, monkeypatch, **settings):
+    """The loss of a method, and its formula on the same projections and targets, each picture once; both by weight."""
+    given, pictures = {}, []
+    inner, encode = contrastive, method.encoder._run
+
+    def spy(z, targets, temperature, **named):
+        given.update(z=z, targets=targets)
+        return inner(z, targets, temperature, **named)
+
+    def look(images, others, draw):
+        pictures.append(draw.apply(images, others))
+        return encode(images, others, draw)
+
+    monkeypatch.setattr(inspect.getmodule(type(method)), "contrastive", spy)
+    monkeypatch.setattr(method.encoder, "_run", look)
+    loss, weight = method(batch)["loss"], method.projector[0].weight
+    kept = first_of_each(torch.cat(pictures))
+    once = contrastive(given["z"][kept], given["targets"][kept], method.temperature, **settings)["loss"]
+    found = [(value, torch.autograd.grad(value, weight, retain_graph=True)[0]) for value in (loss, once)]
+    return *found, int((~kept).sum())
+
+
+@pytest.mark.parametrize("name", ["simclr", "supcon", "mixsupcon", "gensupcon"])
+@pytest.mark.parametrize("mixer", [Mixup(mix_prob=0.5), Mixup(alpha=1e-8), Mixup(alpha=1e-8, mix_prob=0.5)])
+def test_a_picture_that_is_there_already_is_in_no_loss(name, mixer, monkeypatch):
+    """Unmixed rows of three and more mixtures, and shares of 0: the same pixels are no positive of themselves."""
+    method = build({"method": name, "mixer": "mixup"})
+    method.mixer, settings = mixer, {}
+    if name == "mixsupcon":
+        method.n_mix, settings = 4, {"reading": "row"}
+    if name == "gensupcon":
+        settings = {"label_similarity": "cosine"}
+    got, expected, copies = contrasted(method, make_batch(method, size=12), monkeypatch, **settings)
+    assert copies or (mixer.alpha == 1 and name != "mixsupcon")  # of two views, an unmixed one has no copy
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("n_mix", [1, 2, 3, 5])
+def test_mixsupcon_of_any_n_mix_is_supcon_once_mixing_stops(n_mix):
+    """Loss and gradient; with n_mix 1 on the one view that it has."""
+    method = stopped({"method": "mixsupcon", "mixer": "cutmix"}, n_mix=n_mix, reading="anchor")
+    batch = make_batch(method, size=12)
+    if n_mix == 1:
+        z = method.projector(method.encoder(batch.views[0]))
+        losses = [method(batch)["loss"], contrastive(z, batch.labels, method.temperature)["loss"]]
+        return torch.testing.assert_close(*losses, rtol=1e-6, atol=1e-6)
+    supcon = build({"method": "supcon", "mixer": "none"})
+    supcon.load_state_dict(method.state_dict())
+    losses = [m(batch)["loss"] for m in (method, supcon)]
+    torch.testing.assert_close(*losses, rtol=1e-6, atol=1e-6)
+    for loss in losses:
+        loss.backward()
+    for ours, theirs in zip(method.parameters(), supcon.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_mixsupcon_that_mixes_nothing_is_supcon_on_its_projections():
+    method, supcon = build({"method": "mixsupcon", "mixer": "mixup"}), build({"method": "supcon", "mixer": "none"})
+    method.mixer, method.n_mix, method.reading = Mixup(mix_prob=0), 3, "anchor"
+    supcon.load_state_dict(method.state_dict())
+    batch = make_batch(method, size=12)
+    losses = [m.eval()(batch)["loss"] for m in (method, supcon)]  # BatchNorm would see view 1 twice
+    torch.testing.assert_close(*losses, rtol=1e-5, atol=1e-6)
+
+
 def test_a_large_lambda_of_mixsupcon_is_supcon():
     """With alpha so small that every share is 0 or 1, mixtures are images and their labels are hard."""
     method = build({"method": "mixsupcon", "mixer": "mixup"})
@@ -204,7 +274,9 @@ def test_a_large_lambda_of_mixsupcon_is_supcon():
     draw = method.mixer.draw(images, others, batch.key.child("mixer"), partner=partner)
     labels = torch.where(draw.lam == 1, batch.labels.repeat(2), batch.labels.repeat(2)[draw.partner])
     z = method.projector(method.encoder(draw.apply(images, others)))
-    torch.testing.assert_close(method(batch)["loss"], contrastive(z, labels, method.temperature, reading="row")["loss"])
+    kept = first_of_each(draw.apply(images, others))
+    expected = contrastive(z[kept], labels[kept], method.temperature, reading="row")["loss"]
+    torch.testing.assert_close(method(batch)["loss"], expected)
 
 
 def test_methods_are_built_from_parameters_alone():
