@@ -25,11 +25,13 @@ from mixlab.evaluate import (
     knn_predict,
     labelled_rows,
     lbfgs_probe,
+    probes,
     scores,
     sgd_probe,
 )
 from mixlab.evaluate import features as encode
-from mixlab.evaluate.logistic import Objective
+from mixlab.evaluate.evaluation import _said
+from mixlab.evaluate.logistic import CURVATURE_ROWS, Objective, feature_curvature
 from mixlab.evaluate.probes import few_labels, held_out_rows
 from mixlab.evaluate.sgd import epoch_order, initial_weights
 from mixlab.heads import projector
@@ -306,6 +308,65 @@ def test_logistic_regression_is_that_of_scikit_learn(l2):
     np.testing.assert_allclose(exact.bias, theirs.intercept_, atol=1e-3)
 
 
+def few(count, dim, classes=10):
+    """Standardised features of a few images, and 2,000 others to be asked about: both with labels."""
+    bits = torch.Generator().manual_seed(0)
+    labels = torch.arange(count + 2000) % classes
+    turn = torch.linalg.qr(torch.randn(dim, dim, generator=bits))[0]
+    x = torch.randn(classes, dim, generator=bits)[labels] / 2 + torch.randn(len(labels), dim, generator=bits)
+    x = (x * torch.logspace(0, -2, dim)) @ turn
+    x = (x - x[:count].mean(0)) / x[:count].std(0, correction=0)
+    return x[:count], labels[:count], x[count:], labels[count:]
+
+
+def exact(theta, x, labels, l2):
+    """The penalised loss in float64, its gradient's length, and that of the penalty's part of it."""
+    theta = theta.double().clone().requires_grad_()
+    weight, bias = theta[:, :-1], theta[:, -1]
+    loss = torch.nn.functional.cross_entropy(x.double() @ weight.T + bias, labels) + l2 / 2 * weight.square().sum()
+    (gradient,) = torch.autograd.grad(loss, theta)
+    return loss.item(), gradient.norm().item(), l2 * weight.norm().item()
+
+
+@pytest.mark.parametrize("l2", [1, 1e-2, 1e-4, 1e-6, 1e-8])
+@pytest.mark.parametrize(("count", "dim"), [(20, 64), (64, 64), (100, 64), (1000, 64), (500, 512)])
+def test_fewer_images_than_dimensions_as_many_or_more_are_fitted_as_by_scikit_learn(count, dim, l2):
+    from sklearn.linear_model import LogisticRegression
+    x, labels, others, answers = few(count, dim)
+    theirs = LogisticRegression(C=1 / (l2 * count), tol=1e-9 * min(1, 1e3 * l2), max_iter=100_000)
+    theirs.fit(x.double().numpy(), labels.numpy())
+    fit = fit_logistic(x, labels, 10, l2)
+    loss, gradient, penalty = exact(fit.theta, x, labels, l2)
+    best, _, _ = exact(torch.from_numpy(np.c_[theirs.coef_, theirs.intercept_]), x, labels, l2)
+    assert fit.converged and gradient < 0.015 * penalty  # 0.01, and what float32 rounds of theta
+    assert loss == pytest.approx(best, rel=1e-3)
+    accuracy = (linear(fit)(others).argmax(1) == answers).double().mean().item()
+    assert accuracy == pytest.approx(theirs.score(others.double().numpy(), answers.numpy()), abs=5e-3)
+
+
+def test_a_fit_starts_in_the_span_of_the_images_wherever_it_is_told_to():
+    x, labels, _, _ = few(20, 64)
+    across = torch.randn(10, 65, generator=torch.Generator().manual_seed(1))
+    zeros, other = (fit_logistic(x, labels, 10, 1e-6, start=start, share=1e-3).theta[:, :-1].double()
+                    for start in (None, across))
+    assert (zeros - other).norm() < 2e-3 * zeros.norm()
+    span = torch.linalg.qr(x.T.double())[0]  # (64, 20)
+    assert (other - other @ span @ span.T).norm() < 1e-3 * other.norm()
+
+
+def test_a_direction_of_rows_that_the_curvature_leaves_out_stays_in_the_span():
+    x = torch.randn(2 * CURVATURE_ROWS, 4, generator=torch.Generator().manual_seed(0))
+    x[::2, 3] = 0  # every second row is asked
+    assert [len(feature_curvature(rows)[0]) for rows in (x, x[::2])] == [4, 3]
+
+
+def test_features_without_content_leave_the_shares_of_the_classes():
+    labels = torch.tensor([0] * 6 + [1] * 3 + [2])
+    fit = fit_logistic(torch.zeros(10, 5), labels, 3, 1e-4)
+    assert fit.converged and (fit.theta[:, :-1] == 0).all()
+    torch.testing.assert_close(fit.theta[:, -1].softmax(0), torch.tensor([0.6, 0.3, 0.1]))
+
+
 def linear(fit):
     return Linear(fit.theta[:, :-1], fit.theta[:, -1])
 
@@ -323,9 +384,12 @@ def test_the_gradient_is_that_of_the_objective(seed, l2):
     loss = torch.nn.functional.cross_entropy(x.double() @ theta[:, :-1].T + theta[:, -1], labels)
     loss = loss + l2 / 2 * theta[:, :-1].square().sum()
     loss.backward()
-    value, gradient = Objective(x.double(), labels, l2)(theta.detach())
-    assert value == pytest.approx(loss.item(), rel=1e-9)
-    torch.testing.assert_close(gradient, theta.grad)
+    point = Objective(x.double(), labels, l2)(theta.detach())
+    assert point.loss == pytest.approx(loss.item(), rel=1e-9)
+    torch.testing.assert_close(point.gradient, theta.grad)
+    p = (x.double() @ theta[:, :-1].T + theta[:, -1]).softmax(1)
+    spectra = [torch.linalg.eigvalsh(torch.diag(row) - torch.outer(row, row)) for row in p.detach()]
+    assert point.spread.item() == pytest.approx(sum(s.sum().item() for s in spectra) / 30 / 2)  # one of three is 0
 
 
 def test_the_preconditioner_and_the_warm_start_save_steps():
@@ -340,6 +404,19 @@ def test_a_fit_cut_short_does_not_count_as_converged():
     x, labels = correlated(500)
     fit = fit_logistic(x, labels, 5, 1e-4, max_steps=2)
     assert fit.steps == 2 and not fit.converged
+
+
+def test_a_probe_with_a_fit_cut_short_says_so(monkeypatch):
+    x, labels = clusters(90)
+    whole, allowed = probes.fit_logistic, {"max_steps": 500}
+    monkeypatch.setattr(probes, "fit_logistic", lambda *given, **named: whole(*given, **named | allowed))
+    found, said = SimpleNamespace(of=lambda part: x, labels=lambda part: labels,
+                                  images={"train": SimpleNamespace(classes=("a", "b", "c"))}), []
+    for steps, converged in ((500, True), (1, False)):
+        allowed["max_steps"] = steps
+        assert lbfgs_probe(x, labels, 3, seed=0)[1]["converged"] == converged
+        assert _said(few_labels(found, 0.5, Protocol(few_label_draws=2)), said.append)["converged"] == converged
+    assert [line for line in said if "stopped before it converged" in line] == said[-1:]
 
 
 def test_the_lbfgs_probe_undoes_its_standardisation():

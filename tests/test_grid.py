@@ -155,7 +155,7 @@ def test_the_relative_keeps_what_it_takes_and_no_more():
     assert unmixed({"method": "mixsupcon", "n_mix": 3, "reading": "row", "mixer": "cutmix", "alpha": 2.0,
                     "temperature": 0.3}) == {"method": "supcon", "mixer": "none", "temperature": 0.3}
     assert unmixed({"method": "unmix", "base": "byol", "proj_dim": 32}) == {
-        "method": "byol", "mixer": "none", "proj_dim": 32, "proj_hidden": 512, "predictor_hidden": 512}  # its own sizes
+        "method": "byol", "mixer": "none", "proj_dim": 32}
 
 
 def test_the_relative_does_not_fall_back_to_its_own_defaults():

@@ -108,6 +108,35 @@ def test_equals_the_formula_for_any_ids(ids, seed, reading):
     torch.testing.assert_close(got, value_and_gradient(by_the_formula, z, ids, 0.2, reading), rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("tile", [(256, 2048), (4, 3)])
+@pytest.mark.parametrize("temperature", [0.3, 0.01])
+@pytest.mark.parametrize("kind", TARGETS)
+@pytest.mark.parametrize("similarity", LABEL_SIMILARITIES)
+@pytest.mark.parametrize("reading", READINGS)
+def test_what_is_left_out_counts_as_if_it_were_not_there(reading, similarity, kind, temperature, tile, monkeypatch):
+    monkeypatch.setattr(losses, "CPU_TILE", tile)
+    z, targets, settings = numbers(0, 9, 4), TARGETS[kind], {"reading": reading, "label_similarity": similarity}
+    left_out = torch.tensor([0, 1, 0, 0, 1, 0, 0, 1, 0]).bool()
+    loss, gradient = value_and_gradient(contrastive, z, targets, temperature, left_out=left_out, **settings)
+    kept, kept_gradient = value_and_gradient(contrastive, z[~left_out], targets[~left_out], temperature, **settings)
+    torch.testing.assert_close(loss, kept, rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(gradient[~left_out], kept_gradient, rtol=1e-11, atol=1e-11)
+    assert (gradient[left_out] == 0).all()
+    counts = [contrastive(*given, temperature, **settings, left_out=out)["anchors_without_positive"]
+              for given, out in (((z, targets), left_out), ((z[~left_out], targets[~left_out]), None))]
+    assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize("temperature", [0.3, 0.01])
+@pytest.mark.parametrize("left", [0, 1])
+def test_leaving_out_all_or_all_but_one_leaves_no_loss(left, temperature):
+    z, left_out = numbers(0, 4, 3), torch.arange(4) >= left
+    for reading in READINGS:
+        loss, gradient = value_and_gradient(contrastive, z, torch.zeros(4).long(), temperature, reading=reading,
+                                            left_out=left_out)
+        assert loss == 0 and (gradient == 0).all()
+
+
 def test_gradient_equals_finite_differences():
     z, rows = numbers(0, 6, 3).requires_grad_(), soft_rows(0, 6, 3)
     for reading in READINGS:
@@ -500,8 +529,10 @@ def test_nothing_waits_for_the_device(device):
         for targets in (torch.arange(600, device=device) // 2, torch.rand(600, 5, device=device)):
             for reading in READINGS:
                 for temperature in (0.1, 0.01):
-                    out = contrastive(z, targets, temperature, reading=reading, label_similarity="cosine")
-                    assert {x.device.type for x in out.values()} == {device}
+                    for left_out in (None, torch.arange(600, device=device) % 3 == 0):
+                        out = contrastive(z, targets, temperature, reading=reading, label_similarity="cosine",
+                                          left_out=left_out)
+                        assert {x.device.type for x in out.values()} == {device}
         with pytest.raises(Exception, match=r"unique|dynamic"):
             torch.unique(targets)  # what would have waited
 
@@ -565,6 +596,12 @@ def test_wrong_embeddings_are_refused(z):
 def test_wrong_targets_are_refused(targets):
     with pytest.raises(ParamError, match=r"targets: integer ids \(4,\) or float rows \(4, K\) on cpu; got"):
         contrastive(numbers(0, 4, 3), targets, 0.1)
+
+
+@pytest.mark.parametrize("left_out", [torch.zeros(4), torch.zeros(3).bool(), torch.zeros(4, device="meta").bool(), [0]])
+def test_a_wrong_left_out_is_refused(left_out):
+    with pytest.raises(ParamError, match=r"left_out: None, or bool \(4,\) on cpu; got"):
+        contrastive(numbers(0, 4, 3), torch.arange(4), 0.1, left_out=left_out)
 
 
 def test_all_wrong_arguments_are_named_at_once_with_the_nearest_name():

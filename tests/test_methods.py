@@ -1,6 +1,7 @@
 """The contract of every method, with every mixer it takes; and what the methods are to each other."""
 
 import inspect
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,9 +10,10 @@ from mixlab.encoders import Encoder
 from mixlab.errors import ParamError
 from mixlab.losses import contrastive, info_nce, pair_contrast, soft_info_nce
 from mixlab.methods import METHODS
-from mixlab.mixers import MIXERS, EncoderGuide, NoMix, pair_views, saliency
+from mixlab.mixers import MIXERS, EncoderGuide, Mixup, NoMix, pair_views, saliency
 from mixlab.momentum import Queue
-from mixlab.params import Pretrain, build_method
+from mixlab.optim import build_optimizer
+from mixlab.params import Pretrain, build_method, unmixed, view_names
 from mixlab.rng import Key
 from mixlab.views import Batch
 
@@ -195,6 +197,76 @@ def test_mixsupcon_mixes_view_with_view_and_never_an_image_with_itself(n_mix):
     assert ((first // 10) != (second // 10)).all() and ((first % 10) != (second % 10)).all()
 
 
+def first_of_each(images):
+    """(M,) bool: no image before it has the same pixels."""
+    return torch.tensor([not any(torch.equal(x, y) for y in images[:i]) for i, x in enumerate(images)])
+
+
+def contrasted(method, batch, monkeypatch, **settings):
+    """The loss of a method, and its formula on the same projections and targets, each picture once; both by weight."""
+    given, pictures = {}, []
+    inner, encode = contrastive, method.encoder._run
+
+    def spy(z, targets, temperature, **named):
+        given.update(z=z, targets=targets)
+        return inner(z, targets, temperature, **named)
+
+    def look(images, others, draw):
+        pictures.append(draw.apply(images, others))
+        return encode(images, others, draw)
+
+    monkeypatch.setattr(inspect.getmodule(type(method)), "contrastive", spy)
+    monkeypatch.setattr(method.encoder, "_run", look)
+    loss, weight = method(batch)["loss"], method.projector[0].weight
+    kept = first_of_each(torch.cat(pictures))
+    once = contrastive(given["z"][kept], given["targets"][kept], method.temperature, **settings)["loss"]
+    found = [(value, torch.autograd.grad(value, weight, retain_graph=True)[0]) for value in (loss, once)]
+    return *found, int((~kept).sum())
+
+
+@pytest.mark.parametrize("name", ["simclr", "supcon", "mixsupcon", "gensupcon"])
+@pytest.mark.parametrize("mixer", [Mixup(mix_prob=0.5), Mixup(alpha=1e-8), Mixup(alpha=1e-8, mix_prob=0.5)])
+def test_a_picture_that_is_there_already_is_in_no_loss(name, mixer, monkeypatch):
+    """Unmixed rows of three and more mixtures, and shares of 0: the same pixels are no positive of themselves."""
+    method = build({"method": name, "mixer": "mixup"})
+    method.mixer, settings = mixer, {}
+    if name == "mixsupcon":
+        method.n_mix, settings = 4, {"reading": "row"}
+    if name == "gensupcon":
+        settings = {"label_similarity": "cosine"}
+    got, expected, copies = contrasted(method, make_batch(method, size=12), monkeypatch, **settings)
+    assert copies or (mixer.alpha == 1 and name != "mixsupcon")  # of two views, an unmixed one has no copy
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("n_mix", [1, 2, 3, 5])
+def test_mixsupcon_of_any_n_mix_is_supcon_once_mixing_stops(n_mix):
+    """Loss and gradient; with n_mix 1 on the one view that it has."""
+    method = stopped({"method": "mixsupcon", "mixer": "cutmix"}, n_mix=n_mix, reading="anchor")
+    batch = make_batch(method, size=12)
+    if n_mix == 1:
+        z = method.projector(method.encoder(batch.views[0]))
+        losses = [method(batch)["loss"], contrastive(z, batch.labels, method.temperature)["loss"]]
+        return torch.testing.assert_close(*losses, rtol=1e-6, atol=1e-6)
+    supcon = build({"method": "supcon", "mixer": "none"})
+    supcon.load_state_dict(method.state_dict())
+    losses = [m(batch)["loss"] for m in (method, supcon)]
+    torch.testing.assert_close(*losses, rtol=1e-6, atol=1e-6)
+    for loss in losses:
+        loss.backward()
+    for ours, theirs in zip(method.parameters(), supcon.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_mixsupcon_that_mixes_nothing_is_supcon_on_its_projections():
+    method, supcon = build({"method": "mixsupcon", "mixer": "mixup"}), build({"method": "supcon", "mixer": "none"})
+    method.mixer, method.n_mix, method.reading = Mixup(mix_prob=0), 3, "anchor"
+    supcon.load_state_dict(method.state_dict())
+    batch = make_batch(method, size=12)
+    losses = [m.eval()(batch)["loss"] for m in (method, supcon)]  # BatchNorm would see view 1 twice
+    torch.testing.assert_close(*losses, rtol=1e-5, atol=1e-6)
+
+
 def test_a_large_lambda_of_mixsupcon_is_supcon():
     """With alpha so small that every share is 0 or 1, mixtures are images and their labels are hard."""
     method = build({"method": "mixsupcon", "mixer": "mixup"})
@@ -204,7 +276,9 @@ def test_a_large_lambda_of_mixsupcon_is_supcon():
     draw = method.mixer.draw(images, others, batch.key.child("mixer"), partner=partner)
     labels = torch.where(draw.lam == 1, batch.labels.repeat(2), batch.labels.repeat(2)[draw.partner])
     z = method.projector(method.encoder(draw.apply(images, others)))
-    torch.testing.assert_close(method(batch)["loss"], contrastive(z, labels, method.temperature, reading="row")["loss"])
+    kept = first_of_each(draw.apply(images, others))
+    expected = contrastive(z[kept], labels[kept], method.temperature, reading="row")["loss"]
+    torch.testing.assert_close(method(batch)["loss"], expected)
 
 
 def test_methods_are_built_from_parameters_alone():
@@ -279,18 +353,82 @@ def test_the_loss_without_mixing_is_that_of_mixer_none(name):
     assert method(batch)["loss"] == plain(batch)["loss"]
 
 
+BASES = [("moco", {}), ("moco", {"symmetric": True}), ("moco", {"proj_depth": 1, "batchnorm": "plain"}),
+         ("simclr", {}), ("byol", {}), ("simsiam", {})]
+
+
+def with_its_base(base, given, monkeypatch):
+    """unmix and its unmixed relative, both from parameters alone, over small encoders; and the values of each."""
+    monkeypatch.setattr(inspect.getmodule(build_method), "Encoder", lambda *_: TinyEncoder())
+    asked = {"method": "unmix", "base": base, "mixer": "cutmix", "mix_prob": 0.0, "batch_size": 8, "epochs": 2,
+             "temperature": "auto", **given}
+    asked |= {"queue_size": 16, "bn_splits": 2} if base == "moco" else {"proj_hidden": 16}
+    asked |= {"predictor_hidden": 16} if base in ("byol", "simsiam") else {}
+    values = [Pretrain.check(**one).resolved() for one in (asked, unmixed(asked))]
+    return [build_method(one, 10) for one in values], values
+
+
+@pytest.mark.parametrize("stop", [False, True], ids=["mix_prob 0", "past mix_until"])
+@pytest.mark.parametrize(("base", "given"), BASES, ids=lambda v: "-".join(map(str, v.values())) if isinstance(v, dict)
+                         else v)
+def test_unmix_without_mixing_is_its_base(base, given, stop, monkeypatch):
+    """Weights, losses, learning rates and states of four steps, and what views and networks the parameters give."""
+    methods, values = with_its_base(base, given, monkeypatch)
+    assert values[1]["method"] == base and view_names(values[0]) == view_names(values[1]) == methods[0].views
+    for name in ("crop_scale", "jitter"):
+        assert values[0][name] == values[1][name]
+    if stop:
+        methods[0].mixer = NoMix()
+    optimizers = [build_optimizer(m, v, torch.device("cpu")) for m, v in zip(methods, values, strict=True)]
+    for step in range(4):
+        batch, rates = replace(make_batch(methods[1], size=8, step=step), progress=step / 8), []
+        losses = [m(batch) for m in methods]
+        torch.testing.assert_close(losses[0]["loss"], losses[1]["loss"], rtol=1e-5, atol=1e-6)
+        for method, out, optimizer in zip(methods, losses, optimizers, strict=True):
+            optimizer.zero_grad()
+            out["loss"].backward()
+            for group in optimizer.param_groups:
+                group["lr"] = 0.05 if group.get("constant_lr") else 0.01 * (4 - step)
+            optimizer.step()
+            method.after_step(out)
+            rates.append([group["lr"] for group in optimizer.param_groups])
+        states = [m.state_dict() for m in methods]
+        assert rates[0] == rates[1] and states[0].keys() == states[1].keys()
+        for name, value in states[0].items():
+            torch.testing.assert_close(value, states[1][name], rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("base", ["moco", "simclr", "byol", "simsiam"])
-def test_unmix_without_mixing_is_twice_its_base_whatever_the_coin_says(base):
-    kind = METHODS["unmix"]
+def test_unmix_mixes_on_the_scale_of_its_base_whatever_the_coin_says(base, monkeypatch):
+    """Mixtures that are the images themselves add the base's loss once more: as much weight for every image."""
+    (method, plain), _ = with_its_base(base, {}, monkeypatch)
+    batch = make_batch(plain, size=8)
+    for coin in (0.0, 1.0):
+        method.global_prob, method.mixer = coin, Mixup(mix_prob=1e-12)
+        method.whole = method.mixer
+        found = method(batch)["loss"]
+        if base != "simclr":  # whose keys are encoded together with the clean queries, mixtures on their own
+            torch.testing.assert_close(found, 2 * plain(batch)["loss"], rtol=1e-4, atol=1e-5)
+        method.mixer = method.whole = Mixup()
+        assert (method(batch)["loss"] - found).abs() > 1e-4
+
+
+@pytest.mark.parametrize("base", ["moco", "simclr", "byol", "simsiam"])
+def test_unmix_has_the_defaults_of_its_base(base):
+    values, plain = ({**Pretrain.check(temperature="auto", **asked).resolved(), "mixer": None}
+                     for asked in ({"method": "unmix", "base": base}, {"method": base}))
+    assert {n: v for n, v in plain.items() if v != values[n]} == {
+        "method": base, **dict.fromkeys(n for n, v in plain.items() if v is None and values[n] is not None)}
     with torch.random.fork_rng():
-        torch.manual_seed(0)
-        method = kind(TinyEncoder(), make_mixer("cutmix"), base=base, global_prob=1.0, **SMALL)
-    batch = make_batch(method)
-    x1, x2 = batch.views
-    twice = 2 * method._match(method._query(x1), method._key(x2, batch.key)).mean()
-    assert (method(batch)["loss"] - twice).abs() > 1e-4 * twice
-    method.mixer = NoMix()
-    torch.testing.assert_close(method(batch)["loss"], twice)
+        made = METHODS["unmix"](TinyEncoder(), make_mixer("cutmix"), base=base)
+        own = METHODS[base](TinyEncoder(), NoMix())
+    assert [(n, p.shape) for n, p in made.named_parameters()] == [(n, p.shape) for n, p in own.named_parameters()]
+
+
+def test_what_a_base_does_not_take_is_refused():
+    for base in ("simclr", "byol", "simsiam"):
+        with pytest.raises(ParamError, match=f"proj_depth: auto, because base {base} does not take it; got 3"):
+            Pretrain.check(method="unmix", base=base, proj_depth=3)
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in STOPPING])

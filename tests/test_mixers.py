@@ -24,6 +24,7 @@ from mixlab.mixers import (
     ResizeMix,
     SaliencyMix,
     pair_views,
+    pairs_shown_before,
     saliency,
 )
 from mixlab.mixers.grids import cell_means, shrink
@@ -716,6 +717,20 @@ def test_pair_views_draws_a_cycle_for_each_block():
     assert (partner[:50] != partner[50:] - 50).any()
     assert (partner == pair_views((view, view), 2, Key(0))[2]).all()
     assert (partner != pair_views((view, view), 2, Key(1))[2]).any()
+
+
+@given(st.integers(2, 6), st.integers(1, 5), st.integers(2, 3), st.integers(0, 2**32 - 1))
+@laws
+def test_mixtures_shown_before_are_those_with_the_pixels_of_one_before(size, n_mix, count, seed):
+    views = torch.arange(1.0, count * size + 1).view(count, size, 1, 1, 1)  # every image another value
+    images, others, partner = pair_views(tuple(views), n_mix, Key(seed))
+    lam = np.random.default_rng(seed).choice([0, 0.25, 1], n_mix * size)
+    draw = Mixup().draw(images, others, Key(seed), partner=partner, lam=lam)
+    pixels, seen, expected = draw.apply(images, others).flatten().tolist(), set(), []
+    for value, share in zip(pixels, lam, strict=True):
+        expected.append(share in (0, 1) and value in seen)
+        seen |= {value} if share in (0, 1) else set()
+    assert pairs_shown_before(draw, size, count).tolist() == expected
 
 
 def test_pair_views_refuses_what_it_cannot_pair():

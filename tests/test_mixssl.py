@@ -129,25 +129,37 @@ def test_moco_mix_is_its_formula(branches, reverse):
     assert method(batch)["loss"].item() == pytest.approx(expected.item(), rel=1e-4)
 
 
+@pytest.mark.parametrize("symmetric", [False, True])
 @pytest.mark.parametrize("globally", [0.0, 1.0])
 @pytest.mark.parametrize("base", ["moco", "simclr", "byol", "simsiam"])
-def test_unmix_is_its_formula(base, globally):
+def test_unmix_is_its_formula(base, globally, symmetric):
+    """With both directions the sum of the two, or, for simclr and simsiam, their mean."""
     taken = {k: v for k, v in SMALL.items() if k in inspect.signature(METHODS["unmix"]).parameters}
     with torch.random.fork_rng():
-        method = METHODS["unmix"](TinyEncoder(), CutMix(), base=base, global_prob=globally, **taken)
+        method = METHODS["unmix"](TinyEncoder(), CutMix(), base=base, global_prob=globally, symmetric=symmetric,
+                                  **taken)
     batch = make_batch(method)
-    x1, x2 = batch.views
-    draw = (Mixup() if globally else CutMix()).draw(x1, x1, batch.key.child("1").child("mixer"), partner="reverse")
+    both = zip("12", (batch.views, batch.views[::-1]), strict=True)
+    expected = [unmix_direction(method, *views, batch.key.child(n), globally) for n, views in both][:1 + symmetric]
+    expected = sum(expected) / (len(expected) if base in ("simclr", "simsiam") else 1)
+    assert method(batch)["loss"].item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def unmix_direction(method, x1, x2, key, globally):
+    """L(q, k) + lam L(qm, k) + (1 - lam) L(qm reversed, k), image by image, with mixtures of x1 and keys of x2."""
+    base = method.base
+    draw = (Mixup() if globally else CutMix()).draw(x1, x1, key.child("mixer"), partner="reverse")
     encode = nn.Sequential(method.encoder, method.projector, method.predictor)
-    q, qm = encode(x1), encode(draw.apply(x1, x1))
-    k = {"simclr": lambda: encode(x2), "simsiam": lambda: method.projector(method.encoder(x2))}.get(
-        base, lambda: method.key_branch(x2, batch.key))()
+    clean = encode(torch.cat([x1, x2])).chunk(2) if base == "simclr" else (encode(x1),)  # BatchNorm sees both views
+    q, qm = clean[0], encode(draw.apply(x1, x1))
+    k = {"simclr": lambda: clean[1], "simsiam": lambda: method.projector(method.encoder(x2))}.get(
+        base, lambda: method.key_branch(x2, key))()
     match = {"moco": lambda a: slow_nce(a, k, method.queue.keys if base == "moco" else (), 0.1),
-             "simclr": lambda a: pair_contrast(a, k, torch.arange(6), 0.1),
-             "byol": lambda a: cosine_distance(a, k), "simsiam": lambda a: cosine_distance(a, k)}[base]
+             "simclr": lambda a: pair_contrast(a, k, torch.arange(6), 0.5),  # its own temperature
+             "byol": lambda a: cosine_distance(a, k), "simsiam": lambda a: cosine_distance(a, k) / 2}[base]
     lam, own, other = draw.lam, match(qm), match(qm.flip(0))
     mixed = sum(lam[i] * own[i] + (1 - lam[5 - i]) * other[i] for i in range(6)) / 6
-    assert method(batch)["loss"].item() == pytest.approx((match(q).mean() + mixed).item(), rel=1e-4)
+    return match(q).mean() + mixed
 
 
 def test_flipping_embeddings_is_pairing_with_the_partners_keys():

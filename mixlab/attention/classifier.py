@@ -10,6 +10,7 @@ from mixlab import data, runs
 from mixlab.errors import CheckpointError
 from mixlab.evaluate import Linear, Protocol, features, lbfgs_probe
 from mixlab.evaluate.evaluation import CONTROL
+from mixlab.evaluate.logistic import SHARE
 from mixlab.evaluate.subjects import load_images
 from mixlab.files import sha256, write
 
@@ -38,8 +39,8 @@ def classifier_of(run, encoder, *, data_dir="auto", seed=0, log=print):
     if run.params()["method"] == CONTROL:
         head = runs.load_head(run, device)
         return Linear(head.weight, head.bias), {"kind": "own head"}
-    identity = {"kind": "lbfgs", "seed": seed, "most": IMAGES, "encoder_sha256": run.result()["encoder_sha256"],
-                "data_checksum": run.result()["data_checksum"]}
+    identity = {"kind": "lbfgs", "share": SHARE, "seed": seed, "most": IMAGES,
+                "encoder_sha256": run.result()["encoder_sha256"], "data_checksum": run.result()["data_checksum"]}
     stored = _stored(run, identity)
     if stored is None:
         stored = _fit(run, encoder, identity, data_dir, log)
@@ -56,6 +57,8 @@ def _fit(run, encoder, identity, data_dir, log):
                              len(images.classes), identity["seed"])
     about = identity | {"train_images": len(images), "l2": fit["l2"], "converged": fit["converged"],
                         "versions": runs.versions()}
+    if not fit["converged"]:
+        log(f"{run.name}: Note: a fit of the probe, or one that its l2 was chosen by, stopped before it converged.")
     _store(run, probe, about)
     return probe.weight, probe.bias, about
 

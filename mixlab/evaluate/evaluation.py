@@ -201,7 +201,7 @@ def _said(row, log):
         what = f"{100 * row['fraction']:g} % of labels"
     log(f"  {row['layer']:<10} {what:<20} {100 * top1:5.1f} %  {row['seconds']:.1f} s")
     if row.get("converged") is False:
-        log(f"  Note: its fit stopped after {row['steps']} steps before it converged.")
+        log("  Note: a fit of it, or one that its l2 was chosen by, stopped before it converged.")
     return row
 
 

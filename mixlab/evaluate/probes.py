@@ -13,7 +13,7 @@ from mixlab.evaluate.sgd import Linear, sgd_probe
 from mixlab.rng import Key
 
 L2_PATH = tuple(10 ** (-k / 2) for k in range(13))  # 1 to 1e-6, from strong to weak
-PATH_TOLERANCE, TOLERANCE = 1e-4, 1e-5  # of the largest entry of the gradient, on the path and at the end
+PATH = {"tolerance": 1e-4, "share": 0.1}  # how exact the fits are that choose L2; see ``fit_logistic``
 HELD_OUT = 0.2  # share of every class that L2 is chosen on
 
 
@@ -71,37 +71,39 @@ def lbfgs_probe(features, labels, num_classes, seed):
     Args:
         features: float32 (N, D). labels: int64 (N,). num_classes: K. seed: of the held-out images.
     Returns:
-        ``(Linear, about)`` for features as they came; ``about`` holds ``l2``, ``held_out`` (images), ``steps`` and
-        ``converged`` of the last fit. Classes without an image get a bias of minus infinity: they are never answered.
+        ``(Linear, about)`` for features as they came; ``about`` holds ``l2``, ``held_out`` (images), ``steps`` of the
+        last fit, and ``converged``: whether it did, and all that L2 was chosen by. Classes without an image get a bias
+        of minus infinity: they are never answered.
     """
     present, labels = labels.unique(return_inverse=True)
     mean, scale = features.mean(0), features.std(0, correction=0)
     scale = torch.where(scale > 1e-6, scale, 1)  # a feature that never varies stays 0
     x = (features - mean) / scale
-    l2, start, held_out = _choose_l2(x, labels, len(present), Key(seed, "probe/l2"))
-    fit = fit_logistic(x, labels, len(present), l2, start=start, tolerance=TOLERANCE)
+    l2, start, held_out, sure = _choose_l2(x, labels, len(present), Key(seed, "probe/l2"))
+    fit = fit_logistic(x, labels, len(present), l2, start=start)
     weight, bias = features.new_zeros(num_classes, x.shape[1]), features.new_full((num_classes,), -torch.inf)
     weight[present] = fit.theta[:, :-1] / scale
     bias[present] = fit.theta[:, -1] - weight[present] @ mean
-    return Linear(weight, bias), {"l2": l2, "held_out": held_out, "steps": fit.steps, "converged": fit.converged}
+    about = {"l2": l2, "held_out": held_out, "steps": fit.steps, "converged": sure and fit.converged}
+    return Linear(weight, bias), about
 
 
 def _choose_l2(x, labels, classes, key):
-    """``(l2, the solution it had on the kept images, number of held-out images)``."""
+    """``(l2, the solution it had on the kept images, number of held-out images, whether all fits converged)``."""
     held = held_out_rows(labels, HELD_OUT, key)
     if not len(held):
-        return 1 / len(labels), None, 0
+        return 1 / len(labels), None, 0, True
     kept = torch.ones(len(labels), dtype=torch.bool, device=x.device)
     kept[held] = False
     x_kept, y_kept, asked = x[kept], labels[kept], Objective(x[held], labels[held], 0.0)
-    curvature, theta, tried = feature_curvature(x_kept), None, []
+    curvature, theta, tried, sure = feature_curvature(x_kept), None, [], True
     for l2 in L2_PATH:
-        theta = fit_logistic(x_kept, y_kept, classes, l2, start=theta, curvature=curvature,
-                             tolerance=PATH_TOLERANCE).theta
+        fit = fit_logistic(x_kept, y_kept, classes, l2, start=theta, curvature=curvature, **PATH)
+        theta, sure = fit.theta, sure and fit.converged
         answers = Linear(theta[:, :-1], theta[:, -1])(asked.features).argmax(1)
-        tried.append(((answers == asked.labels).double().mean().item(), -asked(theta)[0], l2, theta))
+        tried.append(((answers == asked.labels).double().mean().item(), -asked(theta).loss, l2, theta))
     _, _, l2, theta = max(tried, key=lambda entry: entry[:3])
-    return l2, theta, len(held)
+    return l2, theta, len(held), sure
 
 
 def held_out_rows(labels, share, key):
@@ -141,15 +143,18 @@ def few_labels(found, fraction, protocol):
     """The row of the probe ``lbfgs`` on the encoder's features when only a fraction of every class is labelled.
 
     Draw i takes the images that ``data.label_subset`` takes with seed + i, so that fine-tuning with that
-    ``label_fraction`` and seed sees the same labels. ``std`` is the sample's, None for a single draw.
+    ``label_fraction`` and seed sees the same labels. ``std`` is the sample's, None for a single draw; ``converged``
+    says whether all fits of all draws did.
     """
-    labels, values, started = found.labels("train"), [], time.monotonic()
+    labels, values, sure, started = found.labels("train"), [], True, time.monotonic()
     images = found.images["train"]
     for draw in range(protocol.few_label_draws):
         rows = labelled_rows(labels, images.classes, fraction, protocol.seed + draw)
-        classifier, _ = lbfgs_probe(found.of("train")[rows], labels[rows], len(images.classes), protocol.seed + draw)
+        classifier, about = lbfgs_probe(found.of("train")[rows], labels[rows], len(images.classes),
+                                        protocol.seed + draw)
+        sure = sure and about["converged"]
         values.append(scores(classifier(found.of("test")), found.labels("test"))["top1"])
     return {"fraction": fraction, "images": len(rows), "probe": "lbfgs", "layer": "encoder", "draws": len(values),
-            "first_seed": protocol.seed, "values": values, "mean": float(np.mean(values)),
+            "first_seed": protocol.seed, "converged": sure, "values": values, "mean": float(np.mean(values)),
             "std": float(np.std(values, ddof=1)) if len(values) > 1 else None,
             "seconds": time.monotonic() - started}

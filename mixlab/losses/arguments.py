@@ -28,6 +28,15 @@ def targets_problem(targets, x, width="K"):
     return _tensor_problem("targets", allowed, targets)
 
 
+def left_out_problem(left_out, x):
+    """The refusal of a ``left_out`` that is neither None nor bool (N,) of the rows of ``x``, or ""."""
+    if left_out is None:
+        return ""
+    fits = isinstance(left_out, Tensor) and left_out.dtype == torch.bool and left_out.shape == x.shape[:1]
+    allowed = f"None, or bool ({len(x)},) on {x.device}"
+    return "" if fits and left_out.device == x.device else _tensor_problem("left_out", allowed, left_out)
+
+
 def _tensor_problem(name, allowed, got):
     """``problem`` with a tensor's shape, device and dtype in the place of its values."""
     if not isinstance(got, Tensor):

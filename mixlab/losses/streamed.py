@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mixlab.errors import ParamError, nearest, problem
-from mixlab.losses.arguments import matrix_problem, targets_problem, widened
+from mixlab.losses.arguments import left_out_problem, matrix_problem, targets_problem, widened
 
 READINGS = ("anchor", "row", "pairs")
 LABEL_SIMILARITIES = ("dot", "cosine")
@@ -38,7 +38,7 @@ CPU_TILE = (256, 2048)  # rows and columns of logits at a time, to stay in the c
 GPU_TILE = (2048, 4096)  # few launches, 32 MiB a matrix
 
 
-def contrastive(z, targets, temperature, *, reading="anchor", label_similarity="dot"):
+def contrastive(z, targets, temperature, *, reading="anchor", label_similarity="dot", left_out=None):
     """Contrastive loss of N embeddings whose targets say how alike each pair should be.
 
     With u = z / |z|, s_ij = u_i . u_j / temperature, W_ij = targets_i . targets_j for i != j (ids: 1 if equal, else 0):
@@ -59,6 +59,8 @@ def contrastive(z, targets, temperature, *, reading="anchor", label_similarity="
         temperature: a number, 1e-6 < temperature < 1e6.
         reading: "anchor", "row" or "pairs".
         label_similarity: "dot", or "cosine" to divide rows by their length first (ids: the same).
+        left_out: (N,) bool, embeddings that count as if they were not there, or None; their number needs no wait for
+            the device.
 
     Returns {"loss": scalar, "anchors_without_positive": scalar int64} on the device of z, without a host
     synchronisation. Differentiable once (create_graph is refused). Raises ParamError naming every wrong argument.
@@ -70,21 +72,23 @@ def contrastive(z, targets, temperature, *, reading="anchor", label_similarity="
     Of the whole gradient that is little, but for class ids near convergence: attraction and repulsion then cancel, and
     what is left of them is smaller than this error. Memory grows with N, not N^2.
     """
-    wrong = list(filter(None, _problems(z, targets, temperature, reading, label_similarity)))
+    wrong = list(filter(None, _problems(z, targets, temperature, reading, label_similarity, left_out)))
     if wrong:
         raise ParamError("\n".join(wrong))
     product_dtype = _product_dtype(z, temperature)  # asks autocast, so before it is switched off
     with torch.no_grad(), torch.autocast(z.device.type, enabled=False):
-        positives = _positives(targets, z.dtype, label_similarity)
+        positives = _positives(targets, z.dtype, label_similarity, left_out)
         mass = positives.mass()  # (N,) float64
         share, per_positive = _weights(mass, reading)
         norm = torch.linalg.vector_norm(widened(z), dim=1, keepdim=True)  # (N, 1)
         u = widened(z) / norm.clamp(min=MIN_NORM)  # (N, D)
         v = (u / math.sqrt(temperature)).to(product_dtype)
-        loss, gradient = _loss_and_gradient(v, positives, share.to(u), per_positive.to(u), reading, temperature)
+        loss, gradient = _loss_and_gradient(v, positives, share.to(u), per_positive.to(u), reading, temperature,
+                                            left_out)
         gradient = _through_norm(gradient / math.sqrt(temperature), u, norm)
     loss = _WithGradient.apply(z, loss, gradient)
-    return {"loss": loss, "anchors_without_positive": (mass < MIN_MASS).sum()}
+    lonely = mass < MIN_MASS if left_out is None else (mass < MIN_MASS) & ~left_out
+    return {"loss": loss, "anchors_without_positive": lonely.sum()}
 
 
 @dataclass(frozen=True)
@@ -146,10 +150,14 @@ def _product_dtype(z, temperature):
     return torch.bfloat16 if bf16 else torch.float32
 
 
-def _positives(targets, dtype, label_similarity):
+def _positives(targets, dtype, label_similarity, left_out):
     if targets.ndim == 1:
-        return _SameId(_rename(targets.long()))
+        ids = _rename(targets.long())
+        if left_out is not None:  # each of them an id of its own
+            ids = _rename(torch.where(left_out, len(ids) + torch.arange(len(ids), device=ids.device), ids))
+        return _SameId(ids)
     rows = targets.to(torch.promote_types(dtype, torch.float32))
+    rows = rows if left_out is None else rows.masked_fill(left_out[:, None], 0)
     return _SoftRows(rows if label_similarity == "dot" else F.normalize(rows, dim=1))
 
 
@@ -180,19 +188,20 @@ def _through_norm(gradient, u, norm):
     return (across / norm).masked_fill_(norm < MIN_NORM, 0)
 
 
-def _loss_and_gradient(v, positives, share, per_positive, reading, temperature):
+def _loss_and_gradient(v, positives, share, per_positive, reading, temperature, left_out):
     """The loss and its gradient by v (N, D)."""
     plain = temperature >= PLAIN_EXP
-    lse = _log_sum_exp(v, plain)  # (N,)
-    log_weight = share.log() - lse
+    lse = _log_sum_exp(v, plain, left_out)  # (N,)
     if reading == "pairs":
         lse = lse.logsumexp(0)
-        log_weight = (share.sum().log() - lse).expand(len(v))
+    if left_out is not None:
+        lse = lse.masked_fill(lse == -torch.inf, 0)  # no pair at all: its share is 0
+    log_weight = ((share.sum() if reading == "pairs" else share).log() - lse).expand(len(v))
     exact = widened(v)  # rounded as in the softmax, so that a positive's logit meets itself there
     pulled = positives.times(exact)
     loss = (share * lse - per_positive * (exact * pulled).sum(1)).sum()
     per_positive = per_positive[:, None]
-    gradient = _softmax_gradient(v, log_weight, plain)
+    gradient = _softmax_gradient(v, log_weight, plain, left_out)
     gradient -= per_positive * pulled + positives.times(per_positive * exact)
     return loss, gradient
 
@@ -201,22 +210,30 @@ def _tile(device):
     return CPU_TILE if device.type == "cpu" else GPU_TILE
 
 
-def _tiles(v):
-    """Yields (rows, columns, s): tiles of logits in fp32 or float64 that hold every pair once; itself is no pair."""
+def _tiles(v, left_out):
+    """Yields (rows, columns, s): tiles of logits in fp32 or float64 that hold every pair once.
+
+    The logit of what is no pair, an embedding with itself or with one left out, is minus infinity.
+    """
     height, width = _tile(v.device)
+    gone = None if left_out is None else widened(v.new_zeros(len(v))).masked_fill_(left_out, -torch.inf)  # (N,)
     for top in range(0, len(v), height):
         rows = slice(top, top + height)
-        yield rows, rows, widened(v[rows] @ v[rows].T).fill_diagonal_(-torch.inf)
+        yield rows, rows, _without(gone, rows, rows, widened(v[rows] @ v[rows].T).fill_diagonal_(-torch.inf))
         for left in range(top + height, len(v), width):
             columns = slice(left, left + width)
-            yield rows, columns, widened(v[rows] @ v[columns].T)
+            yield rows, columns, _without(gone, rows, columns, widened(v[rows] @ v[columns].T))
 
 
-def _log_sum_exp(v, plain):
+def _without(gone, rows, columns, s):
+    return s if gone is None else s.add_(gone[rows, None]).add_(gone[columns])
+
+
+def _log_sum_exp(v, plain, left_out):
     """log sum_{a != i} exp(v_i . v_a), (N,); ``plain``: without a shift."""
     total = widened(v.new_zeros(len(v)))
     lse = total - torch.inf
-    for rows, columns, s in _tiles(v):
+    for rows, columns, s in _tiles(v, left_out):
         s = s.exp_() if plain else s
         for part, dim in [(rows, 1)] if rows == columns else [(rows, 1), (columns, 0)]:
             if plain:
@@ -226,10 +243,10 @@ def _log_sum_exp(v, plain):
     return total.log() if plain else lse
 
 
-def _softmax_gradient(v, log_weight, plain):
+def _softmax_gradient(v, log_weight, plain, left_out):
     """sum_a (p_ia + p_ai) v_a, (N, D), with p_ia = exp(v_i . v_a + log_weight_i)."""
     gradient = torch.zeros_like(v, dtype=log_weight.dtype)
-    for rows, columns, s in _tiles(v):
+    for rows, columns, s in _tiles(v, left_out):
         own, other = log_weight[rows, None], log_weight[columns]
         p = s.exp_().mul_(own.exp() + other.exp()) if plain else (s + own).exp_() + (s + other).exp_()
         p = p.to(v.dtype)
@@ -239,8 +256,8 @@ def _softmax_gradient(v, log_weight, plain):
     return gradient
 
 
-def _problems(z, targets, temperature, reading, label_similarity):
-    yield matrix_problem("z", z, 2) or targets_problem(targets, z)
+def _problems(z, targets, temperature, reading, label_similarity, left_out):
+    yield matrix_problem("z", z, 2) or targets_problem(targets, z) or left_out_problem(left_out, z)
     low, high = TEMPERATURES
     if not isinstance(temperature, Real) or isinstance(temperature, bool) or not low < temperature < high:
         yield problem("temperature", f"a number with {low:g} < temperature < {high:g}", temperature)

@@ -5,6 +5,7 @@ from torch import nn
 
 from mixlab.heads import projector
 from mixlab.losses import contrastive
+from mixlab.mixers import shown_before
 
 
 class GenSupCon(nn.Module):
@@ -39,13 +40,14 @@ class GenSupCon(nn.Module):
         self.projector = projector(encoder.dim, proj_hidden, proj_dim)
 
     def forward(self, batch):
-        z, targets = [], []
+        z, targets, left_out, ids = [], [], [], torch.arange(len(batch.index), device=batch.labels.device)
         for number, x in enumerate(batch.views):
             draw = self.mixer.draw(x, x, batch.key.child(f"mixer/{number}"))
             z.append(self.projector(self.encoder(x, others=x, draw=draw)))  # (B, proj_dim)
             targets.append(draw.targets(batch.labels, self.num_classes))  # (B, num_classes)
+            left_out.append(shown_before(draw, ids, ids))  # (B,)
         return contrastive(torch.cat(z), torch.cat(targets), self.temperature, reading=self.reading,
-                           label_similarity=self.label_similarity)
+                           label_similarity=self.label_similarity, left_out=torch.cat(left_out))
 
     def after_step(self, out):
         """GenSupCon keeps no state."""

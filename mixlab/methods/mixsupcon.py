@@ -4,7 +4,7 @@ from torch import nn
 
 from mixlab.heads import projector
 from mixlab.losses import contrastive
-from mixlab.mixers import pair_views
+from mixlab.mixers import pair_views, pairs_shown_before
 
 
 class MixSupCon(nn.Module):
@@ -19,7 +19,8 @@ class MixSupCon(nn.Module):
         encoder: images (B, 3, H, W) to h (B, dim).
         mixer: a mixer; ``NoMix`` is refused by the parameters (use supcon).
         num_classes: number of classes.
-        n_mix: mixtures per image, >= 1; 2 makes a contrast set as large as SupCon's.
+        n_mix: mixtures per image, >= 1; 2 makes a contrast set as large as SupCon's. Once mixing has stopped each view
+            enters once; and a mixture that is one image whole enters only where none before it is the same.
         reading: ``row`` (nearest to Eq 3-4), ``pairs`` (the printed double sum) or ``anchor`` (SupCon's normaliser).
         label_similarity: ``dot`` (Eq 6) or ``cosine`` (GenSCL, arXiv 2206.00384).
         temperature: > 0; the draft gives none, 0.07 is the default of the code its tables come from.
@@ -44,11 +45,13 @@ class MixSupCon(nn.Module):
         self.projector = projector(encoder.dim, proj_hidden, proj_dim)
 
     def forward(self, batch):
-        images, others, partner = pair_views(batch.views, self.n_mix, batch.key)  # (n_mix B, 3, H, W) each
+        count = self.n_mix if self.mixer.mixes else min(self.n_mix, len(batch.views))
+        images, others, partner = pair_views(batch.views, count, batch.key)  # (count B, 3, H, W) each
         draw = self.mixer.draw(images, others, batch.key.child("mixer"), partner=partner)
-        z = self.projector(self.encoder(images, others=others, draw=draw))  # (n_mix B, proj_dim)
-        targets = draw.targets(batch.labels.repeat(self.n_mix), self.num_classes)  # (n_mix B, num_classes)
-        return contrastive(z, targets, self.temperature, reading=self.reading, label_similarity=self.label_similarity)
+        z = self.projector(self.encoder(images, others=others, draw=draw))  # (count B, proj_dim)
+        targets = draw.targets(batch.labels.repeat(count), self.num_classes)  # (count B, num_classes)
+        return contrastive(z, targets, self.temperature, reading=self.reading, label_similarity=self.label_similarity,
+                           left_out=pairs_shown_before(draw, len(batch.index)))
 
     def after_step(self, out):
         """MixSupCon keeps no state."""

@@ -5,7 +5,7 @@ from torch import nn
 
 from mixlab.heads import projector
 from mixlab.losses import contrastive
-from mixlab.mixers import pair_views
+from mixlab.mixers import pair_views, pairs_shown_before
 
 
 class SimCLR(nn.Module):
@@ -40,8 +40,9 @@ class SimCLR(nn.Module):
         z = self.projector(self.encoder(images, others=others, draw=draw))  # (2B, proj_dim)
         count = len(batch.index)
         ids = torch.arange(count, device=z.device).repeat(2)  # (2B,)
-        targets = draw.targets(ids, count) if self.mixer.mixes else ids
-        return contrastive(z, targets, self.temperature)
+        if not self.mixer.mixes:
+            return contrastive(z, ids, self.temperature)
+        return contrastive(z, draw.targets(ids, count), self.temperature, left_out=pairs_shown_before(draw, count))
 
     def after_step(self, out):
         """SimCLR keeps no state."""

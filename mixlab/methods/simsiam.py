@@ -35,8 +35,7 @@ class SimSiam(nn.Module):
     def forward(self, batch):
         z1, z2 = (self.projector(self.encoder(x)) for x in batch.views)  # (B, proj_dim) each
         loss = cosine_distance(self.predictor(z1), z2.detach()) + cosine_distance(self.predictor(z2), z1.detach())
-        spread = nn.functional.normalize(z1.detach().float(), dim=1).std(0).mean() * z1.shape[1] ** 0.5
-        return {"loss": loss.mean() / 4, "spread": spread}
+        return {"loss": loss.mean() / 4, "spread": spread(z1.detach())}
 
     def param_groups(self):
         slowing = [*self.encoder.parameters(), *self.projector.parameters()]
@@ -44,3 +43,8 @@ class SimSiam(nn.Module):
 
     def after_step(self, out):
         """SimSiam keeps no state."""
+
+
+def spread(z):
+    """The standard deviation of the directions of z (B, D) times the root of D: near 1 unless they collapse."""
+    return nn.functional.normalize(z.float(), dim=1).std(0).mean() * z.shape[1] ** 0.5

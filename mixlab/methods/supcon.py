@@ -4,7 +4,7 @@ from torch import nn
 
 from mixlab.heads import projector
 from mixlab.losses import contrastive
-from mixlab.mixers import pair_views
+from mixlab.mixers import pair_views, pairs_shown_before
 
 
 class SupCon(nn.Module):
@@ -39,8 +39,10 @@ class SupCon(nn.Module):
         draw = self.mixer.draw(images, others, batch.key.child("mixer"), partner=partner)
         z = self.projector(self.encoder(images, others=others, draw=draw))  # (2B, proj_dim)
         labels = batch.labels.repeat(2)  # (2B,)
-        targets = draw.targets(labels, self.num_classes) if self.mixer.mixes else labels
-        return contrastive(z, targets, self.temperature)
+        if not self.mixer.mixes:
+            return contrastive(z, labels, self.temperature)
+        targets = draw.targets(labels, self.num_classes)  # (2B, num_classes)
+        return contrastive(z, targets, self.temperature, left_out=pairs_shown_before(draw, len(batch.index)))
 
     def after_step(self, out):
         """SupCon keeps no state."""

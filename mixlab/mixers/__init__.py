@@ -7,7 +7,7 @@ A mixer of your own is such a class with a ``draw`` method and a line in ``MIXER
 
 from mixlab.mixers.attentive import AttentiveMix, EncoderGuide
 from mixlab.mixers.blends import ManifoldMixup, Mixup, NoMix
-from mixlab.mixers.draws import pair_views
+from mixlab.mixers.draws import pair_views, pairs_shown_before, shown_before
 from mixlab.mixers.masks import FMix, GridMix, SmoothMix
 from mixlab.mixers.pick import Pick
 from mixlab.mixers.records import Draw, Mixed, Mixer
@@ -29,4 +29,5 @@ MIXERS = {
 }
 
 __all__ = ["MIXERS", "AttentiveMix", "CutMix", "Draw", "EncoderGuide", "FMix", "GridMix", "ManifoldMixup", "Mixed",
-           "Mixer", "Mixup", "NoMix", "Pick", "ResizeMix", "SaliencyMix", "SmoothMix", "pair_views", "saliency"]
+           "Mixer", "Mixup", "NoMix", "Pick", "ResizeMix", "SaliencyMix", "SmoothMix", "pair_views",
+           "pairs_shown_before", "saliency", "shown_before"]

@@ -96,6 +96,31 @@ def pair_views(views, n_mix, key):
     return images, others, np.concatenate(cycles)
 
 
+def shown_before(draw, first, second):
+    """Which mixtures show one image unmixed that another before them shows unmixed too, (M,) bool.
+
+    In a contrast such a copy would be a positive, or a negative, with the same pixels. It happens where more mixtures
+    of an image are made than it has views, and where a share of 0 leaves a partner that stands for itself elsewhere.
+
+    Args:
+        draw: the ``Draw`` of the mixtures.
+        first: ids (M,) int64 >= 0 of the first images; equal ids are equal pixels.
+        second: ids (M2,) of the second images, which ``draw.partner`` chooses from.
+    """
+    mixtures = -1 - torch.arange(len(first), device=first.device)  # (M,), each only itself
+    shown = torch.where(draw.lam == 1, first, torch.where(draw.lam == 0, second[draw.partner], mixtures))
+    ordered, order = shown.sort(stable=True)
+    found = torch.zeros_like(first, dtype=torch.bool)
+    found[order[1:]] = ordered[1:] == ordered[:-1]
+    return found
+
+
+def pairs_shown_before(draw, size, views=2):
+    """``shown_before`` of mixtures (n_mix B,) paired by ``pair_views``, of ``views`` views of B = ``size`` images."""
+    row = torch.arange(len(draw.lam), device=draw.lam.device)  # block k takes view k, then view k + 1, counted round
+    return shown_before(draw, row % (views * size), (row + size) % (views * size))
+
+
 def check_images(mixer, images, others, guide):
     """Raises ParamError unless images and others can be mixed, and a guide comes only to a mixer that takes one."""
     if not is_float_tensor(images) or images.ndim != 4 or 0 in images.shape:

@@ -150,8 +150,8 @@ def identity(values, splits):
 
 
 def view_names(values):
-    """The names in ``RECIPES`` of the views that the method takes."""
-    return METHODS[values["method"]].views
+    """The names in ``RECIPES`` of the views that the method takes; for unmix those of its base."""
+    return METHODS[values["base"] or values["method"]].views
 
 
 def build_recipes(values, names, mean, std):

@@ -120,8 +120,8 @@ def unmixed(values):
 
     What the relative does not take (``n_mix``, ``reading``) is left out; where both take a parameter and their
     defaults differ (``ema_momentum`` of imix and moco), the relative gets the value of ``values``. For ``unmix`` the
-    relative is its base, for a method that compares regions moco. With base byol or simsiam two things besides mixing
-    still differ from unmix: the relative's views are its own, and its loss is symmetric.
+    relative is its base, which it equals but for its mixtures, whose terms come on top of the base's loss; for a method
+    that compares regions it is moco. With base byol or simsiam and ``symmetric: false`` the relative stays symmetric.
     """
     params = Pretrain.check(**values)
     method, base = METHODS[params.method], params.resolved_method().get("base")

@@ -25,7 +25,7 @@ PickProbs = list[Annotated[float, Field(gt=0, lt=1)]]
 
 RECIPE_NAMES = ("crop_scale", "jitter")
 BASE_ONLY = {"queue_size": ("moco",), "batchnorm": ("moco",), "bn_splits": ("moco",), "ema_momentum": ("moco", "byol"),
-             "predictor_hidden": ("byol", "simsiam")}  # what unmix takes for some of its bases only
+             "predictor_hidden": ("byol", "simsiam"), "proj_depth": ("moco",)}  # of unmix, for some of its bases only
 
 
 def _arguments(method):
@@ -121,8 +121,7 @@ class Pretrain(Params):
 
     def _foreign_values(self):
         """Values given to parameters that this method or mixer does not take."""
-        method = METHODS[self.method]
-        taken = _arguments(method) | mixer_defaults(self) | _recipe_arguments(method)
+        taken = _arguments(METHODS[self.method]) | mixer_defaults(self) | self._recipe_arguments()
         for name in (*METHOD_NAMES, *MIXER_NAMES, *RECIPE_NAMES):
             value, own = getattr(self, name), type(self).model_fields[name].default
             if name not in taken and value not in ("auto", own):
@@ -198,9 +197,25 @@ class Pretrain(Params):
     def mixer_name(self):
         return METHODS[self.method].default_mixer if self.mixer == "auto" else self.mixer
 
+    def _base(self):
+        """The method that unmix builds on; None for other methods."""
+        default = _arguments(METHODS[self.method]).get("base")
+        return default if default is None or self.base == "auto" else self.base
+
+    def _method_defaults(self):
+        """The method's own parameters with their defaults; for unmix those of its base."""
+        method, base = METHODS[self.method], self._base()
+        return _arguments(method) | (method.defaults(base) if base else {})
+
+    def _recipe_arguments(self):
+        """Weak views take neither; the others their recipe's lower crop bound and jitter strength (1 is its own)."""
+        views = METHODS[self._base() or self.method].views
+        strong = [RECIPES[view] for view in views if view not in ("weak", "plain")]
+        return {"crop_scale": strong[0].crop_scale[0], "jitter": 1.0} if strong else {}
+
     def resolved_method(self):
         """The method's own parameters; ``queue_size`` alone may stay ``auto``, which ``settle`` ends."""
-        own = _arguments(METHODS[self.method])
+        own = self._method_defaults()
         return {name: getattr(self, name) if getattr(self, name) != "auto" or name == "queue_size" else default
                 for name, default in own.items()}
 
@@ -209,8 +224,7 @@ class Pretrain(Params):
 
         Only ``queue_size`` may stay ``auto``: it depends on the number of images, see ``settle``.
         """
-        method = METHODS[self.method]
-        defaults = _arguments(method) | mixer_defaults(self) | _recipe_arguments(method)
+        defaults = self._method_defaults() | mixer_defaults(self) | self._recipe_arguments()
         device = _device(self.device)
         values = self.model_dump() | {
             "mixer": self.mixer_name(), "device": device, "precision": _precision(self.precision, device),
@@ -233,12 +247,6 @@ class Pretrain(Params):
         if self.snapshot_every != "auto":
             return self.snapshot_every
         return 0 if self.epochs < 2 else max(1, self.epochs // 10)
-
-
-def _recipe_arguments(method):
-    """Weak views take neither; the others their recipe's lower crop bound and jitter strength (1 is its own)."""
-    strong = [RECIPES[view] for view in method.views if view not in ("weak", "plain")]
-    return {"crop_scale": strong[0].crop_scale[0], "jitter": 1.0} if strong else {}
 
 
 def _device(wanted):
