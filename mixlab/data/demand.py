@@ -1,5 +1,6 @@
 """What a folder of images takes of the memory, known before any is decoded."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 from mixlab.data import memory
@@ -32,7 +33,8 @@ class Demand:
 def demand(layout, values):
     """The ``Demand`` of a run with these resolved parameters."""
     train = len(layout.splits["train"])
-    held = round(train * values["val_fraction"])
+    classes = Counter(map(layout.class_of, layout.splits["train"]))
+    held = sum(int(count * values["val_fraction"] + 0.5) for count in classes.values())
     queries = held or len(layout.splits[asked_split(layout)])
     if values["train_size"] != "auto" and values["train_size"] < train - held:
         return Demand(values["train_size"] + queries, values["image_size"], queries)
@@ -56,7 +58,7 @@ def check_memory(layout, wanted):
         return
     most = int(SPARE * left // wanted.bytes_of(1)) - wanted.queries
     smaller = f"Set train_size to at most {most:,}, lower image_size" if most > 0 else "Lower image_size"
-    raise DataError(f"{layout.name()}: images that fit into {SPARE:.0%} of the available memory "
+    raise DataError(f"{layout.name()}: images that fit into {100 * SPARE:g} % of the available memory "
                     f"({memory.in_words(left)}); got {in_words(wanted)}. {smaller}, or free memory.")
 
 

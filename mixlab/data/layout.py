@@ -97,10 +97,10 @@ def read_layout(path):
                                 f"Name {root / folders[0]} itself to have it split"))
     else:
         layout = _split_by_name(root, folders, ignored)
-        _refuse_likely_splits(layout)
     _refuse_inner_splits(layout)
+    _refuse_likely_splits(layout)
     refuse_empty_classes(layout, layout.splits["train"])
-    through = "" if root == outer else f" Read is the only folder in {outer.name}/, {root.name}/."
+    through = "" if root == outer else f" ({shown(root.name)}/, the only folder in {shown(outer.name)}/, is read.)"
     return replace(layout, ignored=tuple(sorted(ignored.items())), rule=layout.rule + through)
 
 
@@ -192,7 +192,7 @@ def _test_files(files):
 def _refuse_likely_splits(layout):
     """Top folders that hold no image themselves and the same subfolders are more likely splits than classes."""
     inner = {}
-    for file in layout.files():
+    for file in layout.files() if layout.depth == 0 else ():
         parts = file.split("/")
         if len(parts) == 2 and _is_image_name(file):
             inner[parts[0]] = None
@@ -218,7 +218,7 @@ def _refuse_inner_splits(layout):
         if _are_splits(_roles(folders)):
             raise DataError(problem(f"{layout.name()}", "splits as the top folders, classes inside them",
                                     f"{shown(place)} with {listed(list(map(shown, folders)))}",
-                                    f"Name {layout.root / place} itself, or move the splits to the top"))
+                                    f"Move the splits to the top, or name {shown(place)} itself if they hold classes"))
 
 
 def refuse_empty_classes(layout, files):

@@ -43,17 +43,14 @@ def _classes(name, classes, counts):
 
 def _cut(values, asked):
     """What the parameters hold out and leave out."""
-    parts = []
+    parts = [] if asked == "val" else ["kNN asks the test images"]
     if values["val_fraction"]:
-        parts.append(f"val_fraction {values['val_fraction']:g} of the training images are held out, and kNN asks them")
-    elif asked == "test":
-        parts.append("kNN asks the test images")
+        parts = [f"val_fraction {values['val_fraction']:g} of each class's training images are held out for kNN"]
     if values["train_size"] != "auto":
-        parts.append(f"train_size {values['train_size']:,} of them are trained on")
+        parts.append(f"train_size {values['train_size']:,} of the training images are trained on")
     if values["label_fraction"] < 1:
-        parts.append(f"of these label_fraction {values['label_fraction']:g}")
-    text = ", ".join(parts)
-    return f" {text[0].upper()}{text[1:]}." if text else ""
+        parts.append(f"label_fraction {values['label_fraction']:g} of each class of these")
+    return f" Here {', '.join(parts)}." if parts else ""
 
 
 def _and(words):
