@@ -1,6 +1,7 @@
 """Folders larger than the memory: what is decoded, what is said, what is refused, and that the numbers stay."""
 
 import random
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -210,7 +211,7 @@ def test_long_decoding_says_how_far_it_is(pictures, monkeypatch, capsys):
     monkeypatch.setattr(progress, "EVERY", 0.0)
     lines = []
     data.load_splits(values(pictures, train_size=5).resolved(), lines.append)
-    assert lines[0] == "Looking into images: 1 of 40, about 0 s more." and len(lines) == 40 + 5 + 8
+    assert re.fullmatch(r"Looking into images: 1 of 40, about \d+ s more\.", lines[0]) and len(lines) == 40 + 5 + 8
     assert [line.split(",")[0] for line in lines[40:45]] == [f"Decoding images: {i} of 5" for i in range(1, 6)]
     monkeypatch.setattr(progress, "EVERY", 1e9)
     data.load_splits(values(pictures).resolved(), lines.append)

@@ -38,7 +38,7 @@ def demand(layout, values):
     queries = held or len(layout.splits[asked_split(layout)])
     if values["train_size"] != "auto" and values["train_size"] < train - held:
         return Demand(values["train_size"] + queries, values["image_size"], queries)
-    is_cut = held or values["label_fraction"] < 1
+    is_cut = held > 0 or values["label_fraction"] < 1
     return Demand(train + (0 if held else queries), values["image_size"], queries, train * is_cut)
 
 

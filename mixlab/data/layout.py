@@ -260,13 +260,19 @@ def _is_left(name, is_folder):
 def _visible(folder, ignored):
     """{name: whether it is a folder} of what may be images; what else is met is counted in ``ignored``."""
     try:
-        names = [entry.name for entry in os.scandir(folder) if not entry.name.startswith(".")]
+        found = {entry.name: _is_folder(entry) for entry in os.scandir(folder) if not entry.name.startswith(".")}
     except OSError as error:
         raise DataError(f"{shown(str(folder))}: a folder that can be listed; got {error.strerror}. "
                         f"Correct or remove it.") from error
-    found = {name: os.path.isdir(os.path.join(folder, name)) for name in names}
     ignored.update(shown(name) + "/" * is_folder for name, is_folder in found.items() if _is_left(name, is_folder))
     return {name: is_folder for name, is_folder in found.items() if not _is_left(name, is_folder)}
+
+
+def _is_folder(entry):
+    try:
+        return entry.is_dir()  # most systems told this with the name; only links are asked after
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _folders(folder):
