@@ -81,6 +81,18 @@ def test_unknown_name_gets_the_nearest(name, suggestion):
     assert f'Did you mean "{suggestion}"' in str(caught.value)
 
 
+def test_a_path_for_a_name_is_answered_with_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("photos", "cifar10-mine"):
+        (tmp_path / name).mkdir()
+    for name, todo in ((str(tmp_path), f'write "folder:{tmp_path}".'), ("./none", 'write "folder:./none".'),
+                       ("C:\\x", 'write "folder:C:\\x".'), ("~/x", 'write "folder:~/x".'),
+                       ("photos", 'Did you mean "folder:photos".'), ("cifar10-mine", 'Did you mean "cifar10-mini".')):
+        with pytest.raises(ParamError) as caught:
+            data.load(name)
+        assert str(caught.value).endswith(todo), caught.value
+
+
 @pytest.mark.parametrize("wrong, name", [
     ({"split": "val"}, "split"), ({"split": None}, "split"), ({"image_size": 64}, "image_size"),
     ({"image_size": True}, "image_size"), ({"image_size": 32.0}, "image_size"), ({"skip_broken": 1}, "skip_broken"),

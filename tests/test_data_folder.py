@@ -1,10 +1,12 @@
 """A folder of one's own images: what is read, how it is split, converted, and refused."""
 
 import os
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+import wide_images
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -12,6 +14,8 @@ from PIL import Image
 from mixlab import data
 from mixlab.data.folder import read_image
 from mixlab.errors import DataError, ParamError
+from mixlab.explorers.pictures import own_picture
+from mixlab.params import Pretrain, identity
 
 
 def paint(path, colour=(10, 20, 30), size=(12, 9), mode="RGB"):
@@ -339,3 +343,140 @@ def test_damaged_head_never_escapes_the_list(tmp_path):
         file.write_bytes(content)
     images = [load(tmp_path, split, skip_broken=True) for split in ("train", "test")]
     assert sum(len(i) + len(i.skipped) for i in images) == 60 and sum(len(i.skipped) for i in images) > 5
+
+
+# Values of more than 8 bits
+
+def noise(seed, high, shape=(8, 8, 1), low=0):
+    """uint16, with its ends in it."""
+    values = np.random.default_rng(seed).integers(low, high + 1, shape).astype(np.uint16)
+    values.flat[:2] = low, high
+    return values
+
+
+def grey(path, values):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(values[..., 0]).save(path)
+
+
+@pytest.fixture
+def x_rays(tmp_path):
+    """Values of 12 bits in files of 16; the largest is in the test image."""
+    for i in range(4):
+        grey(tmp_path / "train" / f"{i}.png", noise(i, 1500, low=100))
+    grey(tmp_path / "test" / "0.tiff", noise(9, 4003, low=90))
+    return tmp_path
+
+
+@pytest.mark.parametrize(("intensity", "rule"), [
+    ("auto", lambda v: v >> 4), ("depth", lambda v: v >> 4), ("type", lambda v: v >> 8),
+    ("range", lambda v: np.rint((v.astype(float) - 90) / (4003 - 90) * 255))])
+def test_twelve_bits_are_scaled_by_the_whole_set(x_rays, intensity, rule):
+    for split, seed, high, low in (("train", 2, 1500, 100), ("test", 9, 4003, 90)):
+        images = load(x_rays, split, image_size=8, intensity=intensity)
+        expected = rule(noise(seed, high, low=low)).repeat(3, 2)
+        assert np.array_equal(images.pixels[2 if split == "train" else 0].numpy(), expected)
+        found = {"range": "90 to 4,003 in the whole set, stretched: 90 is black, 4,003 white",
+                 "type": ""}.get(intensity, "90 to 4,003 in the whole set, read as 12 bits: 0 is black, 4,095 white")
+        assert found in " ".join(images.notes) and len(images.notes) == bool(found)
+
+
+@pytest.mark.parametrize(("high", "bits"), [(200, 8), (255, 8), (256, 10), (1023, 10), (4095, 12), (4096, 14),
+                                            (16383, 14), (16384, 16), (65535, 16)])
+def test_the_depth_is_the_least_usual_one_that_holds_all_values(tmp_path, high, bits):
+    grey(tmp_path / "train" / "x.png", noise(0, high))
+    grey(tmp_path / "test" / "x.png", noise(1, 9))
+    expected = (noise(0, high) >> (bits - 8)).repeat(3, 2)
+    assert np.array_equal(load(tmp_path, image_size=8).pixels[0].numpy(), expected)
+
+
+def test_full_values_and_eight_bits_are_read_as_ever(tmp_path, pets):
+    for split in ("train", "test"):
+        grey(tmp_path / "grey" / split / "x.png", noise(0, 65535))
+        (tmp_path / "rgb" / split).mkdir(parents=True)
+        wide_images.png(tmp_path / "rgb" / split / "x.png", noise(0, 65535, (8, 8, 3)))
+    for place, options in ((tmp_path / "grey", ("depth", "type")), (tmp_path / "rgb", ("depth", "type")),
+                           (pets, ("depth", "type", "range"))):
+        assert len({load(place, intensity=intensity).checksum for intensity in options}) == 1
+        assert len({load(place, "test", intensity=intensity).checksum for intensity in options}) == 1
+    assert load(pets).notes == ()
+
+
+WRITERS = {"png": wide_images.png, "tiff": wide_images.tiff, "deflated": partial(wide_images.tiff, deflated=True)}
+
+
+@pytest.mark.parametrize("writer", WRITERS.values(), ids=WRITERS)
+def test_colours_of_16_bits_are_scaled_too(tmp_path, writer):
+    values = noise(0, 4000, (8, 8, 3))
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir()
+        writer(tmp_path / split / "x.img", values)
+    assert np.array_equal(load(tmp_path, image_size=8).pixels[0].numpy(), values >> 4)
+    assert np.array_equal(load(tmp_path, image_size=8, intensity="type").pixels[0].numpy(), values >> 8)
+    stretched = load(tmp_path, image_size=8, intensity="range").pixels[0].numpy()
+    assert np.array_equal(stretched, np.rint(values / 4000 * 255))
+
+
+@pytest.mark.parametrize("bands", [2, 4])
+def test_transparency_of_16_bits_is_put_on_white_and_is_no_value(tmp_path, bands):
+    values = noise(0, 4000, (8, 8, bands))
+    values[:4, :, -1], values[4:, :, -1] = 0, 65535
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir()
+        wide_images.png(tmp_path / split / "x.png", values)
+    pixels = load(tmp_path, image_size=8).pixels[0].numpy()
+    assert (pixels[:4] == 255).all()
+    colours = values[4:, :, :-1] if bands == 4 else values[4:, :, :1].repeat(3, 2)
+    assert np.array_equal(pixels[4:], colours >> 4)
+
+
+def test_range_takes_what_has_no_stated_black_and_white(tmp_path):
+    floats = np.linspace(-0.5, 2, 64, dtype=np.float32).reshape(8, 8)
+    for split, values in (("train", floats), ("test", (floats[:1] * 0 + 0.75).repeat(8, 0))):
+        (tmp_path / split).mkdir()
+        Image.fromarray(values).save(tmp_path / split / "x.tiff")
+    pixels = load(tmp_path, image_size=8, intensity="range").pixels[0, ..., 0].numpy()
+    assert np.array_equal(pixels, np.rint((floats + 0.5) / 2.5 * 255))
+    assert (load(tmp_path, "test", image_size=8, intensity="range").pixels == 128).all()
+    for intensity in ("depth", "type"):
+        with pytest.raises(DataError, match="mode F outside 16 bits, whose black and white are not stated; intensity"):
+            load(tmp_path, intensity=intensity)
+    floats[0, 0] = np.nan
+    Image.fromarray(floats).save(tmp_path / "train" / "y.tiff")
+    with pytest.raises(DataError, match="got 1 that are not.*\n- train/y.tiff: has pixels that are no numbers"):
+        load(tmp_path, intensity="range")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize(("extra", "is_transparency"), [(None, False), (0, False), (999, False), (1, True), (2, True)])
+def test_a_fourth_band_is_transparency_only_where_the_file_says_so(tmp_path, dtype, extra, is_transparency):
+    """Near infrared beside the colours, for one."""
+    if extra == 999 and dtype == np.uint16:
+        return  # Pillow knows that old habit in 8 bits only, and the file is refused
+    values = np.full((8, 8, 4), np.iinfo(dtype).max // 2, dtype)
+    values[..., 3] = 0
+    if extra == 1:
+        values[..., :3] = 0  # multiplied by it
+    wide_images.tiff(tmp_path / "x.tiff", values, extra)
+    assert (read_image(tmp_path / "x.tiff", 8) == (255 if is_transparency else 127)).all()
+
+
+@pytest.mark.parametrize("value", ["rnage", "Depth", 8, None])
+def test_an_unknown_intensity_is_refused(pets, value):
+    with pytest.raises(ParamError, match="intensity: one of auto, depth, type, range; got"):
+        load(pets, intensity=value)
+
+
+def test_the_identity_of_a_run_has_the_intensity_in_its_checksums_only(pets):
+    found = [Pretrain.check(dataset=f"folder:{pets}", batch_size=8, intensity=intensity).resolved()
+             for intensity in ("auto", "depth", "range")]
+    names = [identity(values, data.load_splits(values)) for values in found]
+    assert names[0] == names[1] == names[2] and "intensity" not in names[0]
+    with pytest.raises(ParamError, match="intensity: auto, because cifar10-mini has 8 bits; got 'range'"):
+        Pretrain.check(intensity="range")
+
+
+def test_a_picture_of_ones_own_is_scaled_by_its_own_depth(tmp_path):
+    grey(tmp_path / "x.png", noise(0, 4003))
+    pixels = own_picture("x.png", (tmp_path / "x.png").read_bytes(), 8)
+    assert np.array_equal(pixels[..., 0].numpy(), noise(0, 4003)[..., 0] >> 4)

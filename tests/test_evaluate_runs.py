@@ -50,8 +50,8 @@ def few_test_images():
     """Evaluation asks 40 test images instead of 1,000."""
     whole, patch = data.load, pytest.MonkeyPatch()
 
-    def fewer(name, data_dir=None, *, split="train", image_size=None, skip_broken=False):
-        images = whole(name, data_dir, split=split, image_size=image_size, skip_broken=skip_broken)
+    def fewer(name, data_dir=None, *, split="train", **options):
+        images = whole(name, data_dir, split=split, **options)
         return data.take(images, 40, 0, "test") if split == "test" and len(images) > 40 else images
 
     patch.setattr(data, "load", fewer)

@@ -37,7 +37,7 @@ def test_a_guided_run_resumes_bit_for_bit(changes, teacher, tmp_path):
     interrupted(tiny(tmp_path / "stopped", **changes))
     lines = []
     resumed = train(tiny(tmp_path / "stopped", **changes), log=lines.append)
-    assert lines[0].startswith("Continuing") and resumed.finished()
+    assert lines[2].startswith("Continuing") and resumed.finished()
     assert_same(resumed, train(tiny(tmp_path / "whole", **changes), log=quiet))
 
 

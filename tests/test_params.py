@@ -11,7 +11,7 @@ import pytest
 from mixlab.errors import ParamError
 from mixlab.methods import METHODS
 from mixlab.mixers import MIXERS
-from mixlab.params import Params, Pretrain, build_method, build_mixer, identity, settle
+from mixlab.params import Ablation, LinearEval, Params, Pretrain, build_method, build_mixer, identity, settle
 from mixlab.params.pretrain import BASE_ONLY, METHOD_NAMES
 
 ROOT = Path(__file__).parents[1]
@@ -33,6 +33,14 @@ def test_defaults_pass(model):
     ({"lr": "1e-3"}, "lr: a number > 0 and <= 1000000; got '1e-3' (str). Write it without quotes: 1.0e-3."),
     ({"method": "Sim-CLR"}, "supmix; got 'Sim-CLR' (str). Did you mean \"simclr\"."),
     ({"mixer": "cut_mix"}, 'Did you mean "cutmix".'),
+    ({"dataset": str(ROOT)}, f'To read a folder of images, write "folder:{ROOT}".'),
+    ({"lr_decay_epochs": "[1,2]"}, 'got \'[1,2]\' (str). Write it without quotes; to papermill: -y "lr_decay_epochs: '
+                                   '[1,2]".'),
+    ({"lr_decay_epochs": "1, 2"}, 'to papermill: -y "lr_decay_epochs: [1, 2]".'),
+    ({"lr_decay_epochs": 5}, 'got 5 (int). Write it without quotes; to papermill: -y "lr_decay_epochs: [5]".'),
+    ({"pick_from": "[mixup, fmix]", "mixer": "pick"}, '-y "pick_from: [mixup, fmix]".'),
+    ({"skip_broken": "true"}, "skip_broken: true or false; got 'true' (str). Write it without quotes: true in YAML, "
+                              "True elsewhere."),
     ({"encoder": "ResNet18"}, 'Did you mean "resnet18".'),
     ({"alpha": 0}, "alpha: auto or a number > 0 and <= 1000000; got 0 (int)."),
     ({"seed": -1}, "seed: a whole number >= 0 and < 4294967296; got -1 (int)."),
@@ -228,3 +236,13 @@ def test_every_recipe_is_accepted_and_opens_with_its_command(file):
         assert (params.schedule, params.lr_decay_epochs, params.lr_decay_rate) == ("step", [350, 400, 450], 0.1)
     if file.name == "quick.yaml":
         assert params == Pretrain()
+
+
+@pytest.mark.parametrize(("model", "values", "hint"), [
+    (Ablation, {"axes": "{mixer: [mixup]}"}, '-y "axes: {mixer: [mixup]}".'),
+    (Ablation, {"seeds": 3}, '-y "seeds: [3]"'), (LinearEval, {"probes": "lbfgs"}, '-y "probes: [lbfgs]"'),
+    (LinearEval, {"knn_k": "5,20"}, '-y "knn_k: [5,20]"')])
+def test_what_papermill_takes_as_text_is_answered_with_its_y(model, values, hint):
+    with pytest.raises(ParamError) as refused:
+        model.check(**values)
+    assert hint in str(refused.value)

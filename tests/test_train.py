@@ -121,7 +121,7 @@ def test_a_run_made_by_other_code_says_so(tmp_path):
     (run.path / "result.json").write_text(json.dumps(record))
     lines = []
     train(tiny(tmp_path, epochs=0), log=lines.append)
-    assert "made by mixlab 0.0.9+abc, not by this code" in lines[0]
+    assert "made by mixlab 0.0.9+abc, not by this code" in lines[-1]
     assert train(tiny(tmp_path, epochs=0, fresh=True), log=quiet).name == f"{run.name}-2"
 
 
@@ -163,7 +163,7 @@ def test_a_run_stopped_anywhere_ends_as_if_it_never_stopped(finished, tmp_path, 
             train(tiny(tmp_path), log=quiet)
     lines = []
     assert_same(train(tiny(tmp_path), log=lines.append), finished)
-    assert "Continuing" in lines[0]
+    assert "Continuing" in lines[2], "after two lines about the data"
 
 
 def read_late(trainer):
@@ -286,7 +286,7 @@ def test_queue_slow_encoder_and_predictor_survive_a_stop(tmp_path, monkeypatch, 
     monkeypatch.setattr(Trainer, "step", step)
     lines = []
     assert_same(train(tiny(tmp_path / "parts", **params), log=lines.append), whole)
-    assert "Continuing" in lines[0]
+    assert "Continuing" in lines[2], "after two lines about the data"
     own = [k for k in final_state(whole)[0] if k.startswith(("key_", "queue", "predictor"))]
     assert {"moco": "queue.keys", "byol": "predictor.0.weight", "regions_within": "queues.G.keys"}[method] in own
 

@@ -15,7 +15,8 @@ import torch
 from PIL import ExifTags, Image
 
 from mixlab import data
-from mixlab.data.folder import BOXES, FORMATS, centre_square, names, shown
+from mixlab.data.convert import centre_square
+from mixlab.data.layout import BOXES, FORMATS, read_layout, shown
 from mixlab.errors import DataError, problem
 
 HEAD = ["file", "x0", "y0", "x1", "y1"]
@@ -26,7 +27,7 @@ def read_boxes(path, split="test", skipped=()):
 
     Args:
         path: the folder, as behind ``folder:``.
-        split: ``train`` or ``test``. Of lines about images of the other split only the form is checked.
+        split: ``train`` or ``test``. Of lines about images of the other splits only the form is checked.
         skipped: names of broken images that ``data.load`` left out.
     Returns:
         ``(rows, boxes, cut_off)``: positions int64 (M,) in the split; boxes float32 (M, 4), x0, y0, x1, y1 as
@@ -35,15 +36,16 @@ def read_boxes(path, split="test", skipped=()):
         DataError: no ``boxes.csv``, or one that is no table; naming the line: an unknown or repeated file, values that
             are no numbers, a box without area or outside its image.
     """
-    root = data.resolve(path)
-    known = {part: [file for file in names(root, part) if shown(file) not in skipped] for part in ("train", "test")}
+    layout = read_layout(data.resolve(path))
+    root = layout.root
+    known = {part: [file for file in files if shown(file) not in skipped] for part, files in layout.splits.items()}
     place, rows, boxes = {file: row for row, file in enumerate(known[split])}, [], []
     lines = _lines(root / BOXES)
     for file, (where, box) in lines.items():
         if file in place:
             rows.append(place[file])
             boxes.append(_on_square(root / file, box, where))
-        elif file not in known["train"] and file not in known["test"] and shown(file) not in skipped:
+        elif not any(file in files for files in known.values()) and shown(file) not in skipped:
             raise DataError(problem(where, f"an image below {root}", shown(file), "Correct or remove the line"))
     found = torch.tensor(boxes, dtype=torch.float32).view(-1, 4)
     seen = (found[:, 2:] > found[:, :2]).all(1)

@@ -12,6 +12,7 @@ from mixlab.attention.classifier import classifier_of
 from mixlab.attention.maps import POWERS, check_layers, energies, enlarge
 from mixlab.attention.mosaics import CELLS, draw_mosaics
 from mixlab.attention.scores import inside, pointing_and_energy
+from mixlab.data.layout import read_layout
 from mixlab.errors import CheckpointError
 from mixlab.evaluate import Protocol
 from mixlab.evaluate.subjects import check_run, load_images
@@ -71,10 +72,13 @@ def _boxed(run, images):
     """``((rows, boxes), facts)`` of a folder that brings boxes of test images; else None."""
     values = run.params()
     folder = values["dataset"].removeprefix("folder:")
-    if folder == values["dataset"] or not (data.resolve(folder) / BOXES).is_file():
+    if folder == values["dataset"]:
+        return None
+    table = read_layout(data.resolve(folder)).root / BOXES
+    if not table.is_file():
         return None
     rows, boxes, cut_off = read_boxes(folder, "test", images.skipped)
-    facts = {"rule": BOX_RULE, "sha256": sha256(data.resolve(folder) / BOXES), "cut_off": cut_off}
+    facts = {"rule": BOX_RULE, "sha256": sha256(table), "cut_off": cut_off}
     return ((rows, boxes), facts) if len(rows) else None
 
 

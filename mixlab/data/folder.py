@@ -1,258 +1,271 @@
-"""A folder of a person's own images as one uint8 tensor, by a stated rule.
+"""A folder of a person's own images as one uint8 tensor.
 
-**What is read.** Subfolders are classes, named and numbered in the byte order of their names; a class may have
-folders of its own. Without subfolders the images have no labels. Names that begin with a dot are ignored, and so is a
-``boxes.csv`` beside the images or class folders (see ``mixlab.attention.boxes``); links are followed unless they lead
-in a circle. The order of the images is the byte order of their relative POSIX paths.
+Which files, classes and splits: ``mixlab.data.layout``. What becomes of one image: ``mixlab.data.convert``.
 
-**Splits.** ``train/`` and ``test/`` (or ``val/``, where there is no ``test/``) if they exist; what lies beside them
-is not read. Else 15 % of each class, rounded, and at least one image of a class that has two, are the test set:
-those whose relative paths have the smallest SHA-256. So the split depends on the names alone.
-
-**Conversion.** EXIF orientation is applied; of an animation the first frame is taken; 16-bit values keep their high
-byte; transparency is put on white; grey, palette, CMYK and the like become RGB; colour profiles are ignored. The
-centre square is cut out (of an odd rest the last pixel as stored is dropped) and resized to ``image_size`` by Pillow's
-antialiased bicubic filter: the shorter side becomes ``image_size``, the longer one is cropped. A JPEG may first be
-decoded at 1/2, 1/4 or 1/8 of its size, if that is at least twice ``image_size``.
+**Part of a large folder.** Where ``train_size`` leaves images out, those to train on are chosen by their paths and
+labels, and only they and the queries are decoded: the same images as if all were. Of the others the head is checked
+and the content hashed, since the checksum names all training images: SHA-256 of their paths, of their files' content
+and of how they are converted. Damage behind their heads is not noticed. With ``skip_broken`` every image is decoded
+once to know the broken ones, since the choice is among the good. Where nothing is left out, the checksum is that of
+the pixels.
 """
 
 import hashlib
 import os
-import stat
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from mixlab.data.convert import TYPE, Scale, centre_square, check_file, find_scale, read_image, value_range
+from mixlab.data.demand import Demand, check_memory, in_words
 from mixlab.data.images import Images
+from mixlab.data.layout import BOXES, FORMATS, read_layout, refuse_empty_classes, shown
+from mixlab.data.progress import each
+from mixlab.data.splits import cut
+from mixlab.data.subsets import split_validation
 from mixlab.errors import DataError, problem
 
-BOXES = "boxes.csv"  # where the objects are; no image
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # not EPS: opening one starts another program
-TEST_SHARE = 0.15
+__all__ = ["BOXES", "FORMATS", "centre_square", "names", "read_folder", "read_image", "read_part", "shown"]
+
+DEEP = "has more than 8 bits"  # no fault: it waits for the scale of the whole set
 
 
-def read_folder(path, split, image_size, skip_broken):
-    """All images of one split of a folder.
+@dataclass(frozen=True)
+class Reading:
+    """How the images of a folder are read.
 
     Args:
-        path: folder of images, or of class folders, or of ``train/`` and ``test/``.
-        split: ``train`` or ``test``.
-        image_size: side of the images in pixels. N x image_size x image_size x 3 bytes are held in memory.
-        skip_broken: leave broken files out and name them in ``skipped``, instead of refusing the folder.
-    Raises:
-        DataError: no folder, no images, an empty class; or broken files: those of both splits, all at once.
+        layout: a ``Layout``. size: side in pixels. skip_broken: leave broken files out, instead of refusing the folder.
+        intensity: ``depth``, ``type`` or ``range``, see ``mixlab.data.convert``. log: called with lines of progress.
     """
-    layout = _layout(Path(path))
-    pixels, broken = _decode(layout, split, image_size)
+
+    layout: object
+    size: int
+    skip_broken: bool = False
+    intensity: str = "depth"
+    log: object = print
+
+    def trial(self):
+        """A scale that refuses what ``intensity`` refuses, where only that is asked."""
+        return Scale(-1, 1, 0) if self.intensity == "range" else TYPE
+
+
+def read_folder(layout, split, image_size, skip_broken, intensity="depth", log=print):
+    """All images of one split of a folder; N x image_size x image_size x 3 bytes are held in memory.
+
+    Args:
+        layout: what ``read_layout`` found. split: one of ``layout.splits``. The others: as ``Reading``.
+    Raises:
+        DataError: no images, an empty class, more than the memory holds; or broken files: those of all splits, at once.
+    """
+    if split not in layout.splits:
+        raise DataError(problem("split", f"one of {', '.join(layout.splits)} for {layout.name()}", split,
+                                "Add such a folder, or name another split"))
+    reading, every = Reading(layout, image_size, skip_broken, intensity, log), layout.splits[split]
+    check_memory(layout, Demand(len(every), image_size))
+    pixels, broken, scale = _decode(reading, every)
     if broken and not skip_broken:
-        other = _decode(layout, "test" if split == "train" else "train", image_size)[1]
-        raise DataError(_all_broken(layout, {**broken, **other}))
-    files = [file for file in layout.splits[split] if file not in broken]
-    if split == "train":
-        _refuse_empty_classes(layout, files)
-    if not files:
-        raise DataError(_no_images(layout, split))
-    classes = tuple(shown(name) for name in layout.classes)
-    return Images(torch.from_numpy(pixels), _labels(layout, files), classes, skipped=tuple(map(shown, broken)))
-
-
-def shown(name):
-    """A file name as printable text, also where it is not valid UTF-8."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+        raise DataError(_all_broken(reading, broken, split))
+    files = _Files(layout, [file for file in every if file not in broken])
+    _refuse_too_few(layout, split, files.names)
+    return _images(files, pixels, broken, scale)
 
 
 def names(path, split):
     """Relative POSIX paths of the images of one split, in their order; broken ones are among them.
 
     Raises:
-        DataError: as ``read_folder``, but for what is in the files.
+        DataError: as ``read_layout``.
     """
-    return _layout(Path(path)).splits[split]
+    return read_layout(path).splits[split]
 
 
-# Which files, in which order, of which class
+# Part of it
 
-@dataclass(frozen=True)
-class _Layout:
-    root: Path
-    splits: dict         # {"train": [relative POSIX path, ...], "test": [...]}
-    classes: list        # names of the class folders; [] without labels
-    depth: int           # how many parts of a relative path stand before the class
+def read_part(layout, values, log=print, validation=True):
+    """What ``splits.cut`` gives, where ``train_size`` leaves images out; None where it leaves out none.
 
-    def class_of(self, file):
-        parts = file.split("/")
-        return parts[self.depth] if self.classes and len(parts) > self.depth + 1 else None
-
-
-def _layout(root):
-    if not root.is_dir():
-        what = "a file" if root.exists() else "nothing there"
-        raise DataError(problem(f"folder:{root}", "a folder of images", what, "Name one that exists"))
-    folders = _folders(root)
-    if "train" in folders and ("test" in folders or "val" in folders):
-        layout = _given_splits(root, "test" if "test" in folders else "val")
-    elif folders and set(folders) <= {"train", "test", "val"}:
-        raise DataError(problem(f"folder:{root}", "class folders, or train beside test or val", folders,
-                                f"Name {root / folders[0]} itself to have it split"))
-    else:
-        layout = _split_by_name(root, folders)
-    _refuse_empty_classes(layout, layout.splits["train"])
-    return layout
-
-
-def _given_splits(root, test):
-    layout = _Layout(root, {"train": _files(root, "train"), "test": _files(root, test)}, _folders(root / "train"), 1)
-    unknown = [name for name in _folders(root / test) if name not in layout.classes]
-    if unknown:
-        raise DataError(problem(f"folder:{root}", f"the classes of train in {test}, too", sorted(map(shown, unknown)),
-                                "Add them to train, or remove them"))
-    return layout
-
-
-def _split_by_name(root, classes):
-    layout = _Layout(root, {"train": _files(root)}, classes, 0)
-    groups = {}
-    for file in layout.splits["train"]:
-        groups.setdefault(layout.class_of(file), []).append(file)
-    test = {file for group in groups.values() for file in _test_files(group)}
-    files = layout.splits["train"]
-    return _Layout(root, {"train": [f for f in files if f not in test], "test": [f for f in files if f in test]},
-                   classes, 0)
-
-
-def _test_files(files):
-    count = max(int(len(files) * TEST_SHARE + 0.5), 1) if len(files) > 1 else 0
-    return sorted(files, key=lambda file: hashlib.sha256(os.fsencode(file)).digest())[:count]
-
-
-def _visible(folder):
-    try:
-        return [entry.path for entry in os.scandir(folder) if not entry.name.startswith(".")]
-    except OSError as error:
-        raise DataError(f"{shown(folder)}: a folder that can be listed; got {error.strerror}. "
-                        f"Correct or remove it.") from error
-
-
-def _folders(folder):
-    return sorted((os.path.basename(p) for p in _visible(folder) if os.path.isdir(p)), key=os.fsencode)
-
-
-def _files(root, below=""):
-    paths = (os.path.relpath(path, root).replace(os.sep, "/") for path in _walk(root / below))
-    return sorted((path for path in paths if path != BOXES), key=os.fsencode)
-
-
-def _walk(folder, above=()):
-    place = os.stat(folder)
-    mark = (place.st_dev, place.st_ino)
-    if mark in above:
-        raise DataError(problem(shown(folder), "a folder that does not contain itself", "a link to one of its parents",
-                                "Remove the link"))
-    for path in _visible(folder):
-        if os.path.isdir(path):
-            yield from _walk(path, (*above, mark))
-        else:
-            yield path
-
-
-def _labels(layout, files):
-    if not layout.classes:
+    Args:
+        values: resolved parameters. validation: whether images that ``val_fraction`` holds out are decoded, too.
+    Returns:
+        ``Splits``, whose queries are None unless they are such images.
+    Raises:
+        ParamError, DataError: as ``read_folder`` and ``cut``.
+    """
+    reading = Reading(layout, values["image_size"], values["skip_broken"], values["intensity"], log)
+    every = layout.splits["train"]
+    wrong, digests = _look_into(reading, every) if reading.skip_broken else (_strays(layout, every), {})
+    good = _Files(layout, [file for file in every if file not in wrong])
+    _refuse_too_few(layout, "train", good.names)
+    left, _ = split_validation(good, values["val_fraction"], values["seed"])
+    if values["train_size"] == len(left):
         return None
-    number = {name: k for k, name in enumerate(layout.classes)}
-    return torch.tensor([number[layout.class_of(file)] for file in files], dtype=torch.int64)
+    chosen = cut(good, lambda: None, values)
+    if not reading.skip_broken:
+        wrong, digests = _look_into(reading, every)
+    return _decode_chosen(reading, chosen if validation else replace(chosen, queries=None), wrong,
+                          [(file, digests[file]) for file in good.names])
 
 
-def _refuse_empty_classes(layout, files):
-    filled = {layout.class_of(file) for file in files}
-    empty = [shown(name) for name in layout.classes if name not in filled]
-    if empty:
-        raise DataError(f"folder:{layout.root}: at least one readable image in each class; got none in "
-                        f"{', '.join(empty)}. Add images, or remove these folders.")
+def _decode_chosen(reading, chosen, wrong, content):
+    """The chosen ``_Files`` as ``Images``. ``content`` are the pairs (name, SHA-256) that the checksum names."""
+    train, held = chosen.train.names, chosen.queries.names if chosen.queries else []
+    check_memory(reading.layout, Demand(len(train) + len(held), reading.size, len(held)))
+    pixels, broken, scale = _decode(reading, train + held)
+    broken = wrong | broken
+    if broken and not reading.skip_broken:
+        raise DataError(_all_broken(reading, broken, "train"))
+    digest = hashlib.sha256(repr((reading.size, scale)).encode())
+    for name, sha256 in content:
+        digest.update(os.fsencode(name) + f"\0{sha256}\n".encode())
+    parts = [_images(files, part, broken, scale, digest.hexdigest()) if files else None for files, part in
+             ((chosen.train, pixels[:len(train)]), (chosen.queries, pixels[len(train):]))]
+    return replace(chosen, train=parts[0], queries=parts[1])
 
 
-def _no_images(layout, split):
-    todo = "Add images" if split == "train" else "Add images, or a folder test beside a folder train"
-    return problem(f"folder:{layout.root}", f"at least one readable image in the {split} split", 0, todo)
+def _look_into(reading, files):
+    """``({file: what is wrong with it}, {file: SHA-256 of its content})``; the top says how far it is looked into."""
+    looks = each(partial(_look, reading), files, doing="Looking into", log=reading.log)
+    wrong = {file: reason for file, (reason, _) in zip(files, looks, strict=True) if reason}
+    return wrong, {file: digest for file, (_, digest) in zip(files, looks, strict=True)}
 
 
-def _all_broken(layout, broken):
-    lines = "\n".join(f"- {shown(file)}: {broken[file]}" for file in sorted(broken, key=os.fsencode))
-    return (f"folder:{layout.root}: files that are images ({', '.join(FORMATS)}); got {len(broken)} that are not. "
-            f"Replace or remove them, or set skip_broken to leave them out.\n{lines}")
+def _look(reading, file):
+    digests = []
+
+    def act(path):
+        check_file(path)
+        with open(path, "rb") as content:
+            digests.append(hashlib.file_digest(content, "sha256").hexdigest())
+        if reading.skip_broken:
+            read_image(path, reading.size, reading.trial())
+        else:
+            Image.open(path, formats=FORMATS).close()
+
+    return _wrong(reading.layout, file, act), "".join(digests)
 
 
 # What is in them
 
-def _decode(layout, split, size):
-    """Pixels (N, size, size, 3) of the good files, and {file: what is wrong with it} of the others."""
-    files = layout.splits[split]
-    pixels = np.empty((len(files), size, size, 3), np.uint8)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes and resizes outside of Python's lock
-        wrong = list(pool.map(partial(_decode_into, layout), files, pixels))
-    broken = {file: reason for file, reason in zip(files, wrong, strict=True) if reason}
-    return pixels[[not reason for reason in wrong]] if broken else pixels, broken
+@dataclass(frozen=True)
+class _Files:
+    """Images that are not decoded yet; can be cut as ``Images`` can."""
+
+    layout: object
+    names: list
+
+    def __len__(self):
+        return len(self.names)
+
+    @property
+    def classes(self):
+        return tuple(shown(name) for name in self.layout.classes)
+
+    @property
+    def labels(self):
+        if not self.layout.classes:
+            return None
+        number = {name: k for k, name in enumerate(self.layout.classes)}
+        return torch.tensor([number[self.layout.class_of(file)] for file in self.names], dtype=torch.int64)
+
+    def subset(self, index):
+        return _Files(self.layout, [self.names[i] for i in index])
 
 
-def _decode_into(layout, file, out):
+def _images(files, pixels, broken, scale, checksum=""):
+    return Images(torch.from_numpy(pixels), files.labels, files.classes, checksum,
+                  tuple(map(shown, broken)), () if scale is None else (scale.sentence(),))
+
+
+def _decode(reading, files):
+    """Pixels (N, size, size, 3) of the good files, {file: what is wrong with it} of the others, and the ``Scale`` of
+    those of more than 8 bits, None where there are none.
+    """
+    pixels, scale = _room(reading, len(files)), None
+    first = TYPE if reading.intensity == "type" else None
+    wrong = each(partial(_decode_into, reading.layout, first), files, pixels, log=reading.log)
+    deep = [i for i, reason in enumerate(wrong) if reason == DEEP]
+    if deep:
+        scale = _scale_of_all(reading)
+        again = each(partial(_decode_into, reading.layout, scale), [files[i] for i in deep], [pixels[i] for i in deep],
+                     log=reading.log)
+        for i, reason in zip(deep, again, strict=True):
+            wrong[i] = reason
+    good = [i for i, reason in enumerate(wrong) if not reason]
+    for place, i in enumerate(good if len(good) < len(files) else ()):  # without a second array
+        pixels[place] = pixels[i]
+    return pixels[:len(good)], {file: reason for file, reason in zip(files, wrong, strict=True) if reason}, scale
+
+
+def _room(reading, count):
+    try:
+        return np.empty((count, reading.size, reading.size, 3), np.uint8)
+    except MemoryError as error:
+        raise DataError(f"{reading.layout.name()}: images that fit into memory; got "
+                        f"{in_words(Demand(count, reading.size))}. Lower train_size or image_size, or free memory."
+                        ) from error
+
+
+def _scale_of_all(reading):
+    """The ``Scale`` that the images of all splits have together."""
+    files = [reading.layout.root / file for file in reading.layout.files()]
+    found = each(partial(value_range, intensity=reading.intensity), files, doing="Measuring", log=reading.log)
+    return find_scale([extremes for extremes in found if extremes], reading.intensity)
+
+
+def _decode_into(layout, scale, file, out):
+    def act(path):
+        pixels = read_image(path, len(out), scale)
+        if pixels is None:
+            return DEEP
+        out[:] = pixels
+
+    return _wrong(layout, file, act)
+
+
+def _strays(layout, files):
+    return {file: reason for file in files if (reason := _wrong(layout, file, lambda path: ""))}
+
+
+def _wrong(layout, file, act):
+    """What is wrong with a file, by what ``act(path)`` says or raises; "" if nothing."""
     if layout.classes and layout.class_of(file) is None:
         return "lies beside the class folders, in none of them"
     try:
-        out[:] = read_image(layout.root / file, len(out))
+        return act(layout.root / file) or ""
     except MemoryError:
         raise
     except UnidentifiedImageError:
         return "is not an image in one of these formats, or its head is damaged"
     except Exception as error:  # decoders meet damage with many types of error
         return shown(str(error)) or type(error).__name__
-    return ""
 
 
-def read_image(path, size):
-    """One image file by the rule above, uint8 (size, size, 3).
+# What is refused
 
-    Raises:
-        Exception: of any type that Pillow raises, if the file is not an image in one of FORMATS; also for more
-            than twice ``PIL.Image.MAX_IMAGE_PIXELS`` pixels.
-    """
-    status = os.stat(path)
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError("is not a regular file")
-    if not status.st_size:
-        raise ValueError("is empty (0 bytes)")
-    with Image.open(path, formats=FORMATS) as image:
-        whole = image.size
-        reduced = image.draft(None, (2 * size, 2 * size))  # None, or (mode, (0, 0, width, height)) of a JPEG
-        image.load()  # a TIFF is turned here, and its orientation forgotten
-        box, scale = (centre_square(*whole), reduced[1][2] / whole[0]) if reduced else (centre_square(*image.size), 1)
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-        square = _rgb(image).resize((size, size), Image.Resampling.BICUBIC, box=tuple(scale * x for x in box))
-    square.getexif()[ExifTags.Base.Orientation] = orientation
-    return np.asarray(ImageOps.exif_transpose(square))
+def _refuse_too_few(layout, split, files):
+    if split == "train":
+        refuse_empty_classes(layout, files)
+    if not files:
+        todo = "Add images" if split == "train" else "Add images, or a folder test beside a folder train"
+        raise DataError(problem(layout.name(), f"at least one readable image in the {split} split", 0, todo))
 
 
-def centre_square(width, height):
-    """(left, top, right, bottom) of the largest square in the middle, whole pixels."""
-    side = min(width, height)
-    left, top = (width - side) // 2, (height - side) // 2
-    return left, top, left + side, top + side
+def _all_broken(reading, broken, split):
+    """The refusal of the broken files of one split, with those of the others."""
+    for files in (files for name, files in reading.layout.splits.items() if name != split):
+        reasons = each(partial(_tried, reading), files, doing="Looking into", log=reading.log)
+        broken = broken | {file: reason for file, reason in zip(files, reasons, strict=True) if reason}
+    lines = "\n".join(f"- {shown(file)}: {broken[file]}" for file in sorted(broken, key=os.fsencode))
+    return (f"{reading.layout.name()}: files that are images ({', '.join(FORMATS)}); got {len(broken)} that are not. "
+            f"Replace or remove them, or set skip_broken to leave them out.\n{lines}")
 
 
-def _rgb(image):
-    if image.mode[0] in "IF":
-        image = _from_16_bits(image)
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image.convert("RGBA"))
-    return image.convert("RGB")
+def _tried(reading, file):
+    def act(path):
+        read_image(path, reading.size, reading.trial())
 
-
-def _from_16_bits(image):
-    values = np.asarray(image)
-    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
-        raise ValueError(f"has pixels of mode {image.mode} outside 16 bits, whose black and white are not stated")
-    return Image.fromarray((values >> 8).astype(np.uint8))
+    return _wrong(reading.layout, file, act)

@@ -20,6 +20,7 @@ class Images:
         checksum: 64 hex digits that name these pixels and labels; computed where it is left empty: SHA-256 over
             the text of the shape, the pixels and the labels as little-endian int64.
         skipped: relative names of broken files that were left out.
+        notes: sentences about how the pixels were made.
     Raises:
         DataError: anything else, naming the first wrong entry.
     """
@@ -29,6 +30,7 @@ class Images:
     classes: tuple[str, ...] = ()
     checksum: str = ""
     skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self):
         check_pixels(self.pixels)

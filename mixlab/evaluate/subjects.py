@@ -61,19 +61,43 @@ def load_images(run, protocol):
             and test images where the run recorded theirs).
         ParamError, DataError: as ``data.load``; k larger than the bank.
     """
-    values = run.params()
-    own = is_own(run, protocol)
+    values, own = run.params(), is_own(run, protocol)
     name = values["dataset"] if own else protocol.dataset
-    train, test = (data.load(name, split=split, **_place(name, values, protocol)) for split in ("train", "test"))
-    _check_labels(name, train, test)
     if own:
-        _check_checksums(run, train, test)
-    train, val = data.split_validation(train, values["val_fraction"] if own else 0, values["seed"])
-    size = values["train_size"] if own and protocol.train_size == "auto" else protocol.train_size
-    if size != "auto":
-        train = data.take(train, size, values["seed"], "train_size")
-    protocol.k_for(len(train))
-    return {"train": train, **({"val": val} if val else {}), "test": test}
+        parts = _own_parts(values | _place(name, values, protocol), protocol)
+        _check_labels(name, parts["train"], parts["test"])
+        _check_checksums(run, parts["train"], parts["test"])
+    else:
+        parts = _foreign_parts(name, values | _place(name, values, protocol), protocol)
+        _check_labels(name, parts["train"], parts["test"])
+    protocol.k_for(len(parts["train"]))
+    return parts
+
+
+def _own_parts(values, protocol):
+    """As ``load_images``, unchecked. Where the run left images of a folder out, so does this, whatever ``train_size``:
+    a checksum of all pixels cannot be compared with one of files.
+    """
+    size = values["train_size"] if protocol.train_size == "auto" else protocol.train_size
+    whole = values["train_size"] == "auto"
+    splits = data.load_splits(values | {"label_fraction": 1.0, "train_size": "auto" if whole else size})
+    train = data.take(splits.train, size, values["seed"], "train_size") if whole and size != "auto" else splits.train
+    test = {} if splits.knn_split == "test" else {"test": _test(values)}
+    return {"train": train, splits.knn_split: splits.queries, **test}
+
+
+def _foreign_parts(name, values, protocol):
+    values = {"intensity": "depth"} | values | {"dataset": name, "val_fraction": 0.0, "label_fraction": 1.0,
+                                                "train_size": protocol.train_size}
+    return {"train": data.load_train(values), "test": _test(values)}
+
+
+def _test(values):
+    place = {part: values[part] for part in ("image_size", "skip_broken")}
+    if values["dataset"].startswith("folder:"):
+        place["intensity"] = values.get("intensity", "type")
+    return data.load(values["dataset"], None if values["data_dir"] == "auto" else values["data_dir"], split="test",
+                     **place)
 
 
 def own_images(run, data_dir="auto"):
@@ -88,9 +112,7 @@ def own_images(run, data_dir="auto"):
     splits = data.load_splits(values)
     found = {"train": splits.train, splits.knn_split: splits.queries}
     if splits.knn_split != "test":
-        place = {name: values[name] for name in ("image_size", "skip_broken")}
-        found["test"] = data.load(values["dataset"], None if values["data_dir"] == "auto" else values["data_dir"],
-                                  split="test", **place)
+        found["test"] = _test(values)
     result = run.result()
     check_checksum("data_checksum", result.get("data_checksum", "unknown"),
                    f"the images {run.name} was trained on", splits.train)
@@ -120,10 +142,10 @@ def file_names(run, protocol):
 
 
 def _place(name, values, protocol):
+    """Where the images are and how they are read; of a folder as the run's own images were."""
     folder = name.startswith("folder:")
-    data_dir = values["data_dir"] if protocol.data_dir == "auto" else protocol.data_dir
-    return {"data_dir": None if data_dir == "auto" else data_dir,
-            "image_size": values["image_size"] if folder else None,
+    return {"data_dir": values["data_dir"] if protocol.data_dir == "auto" else protocol.data_dir,
+            "image_size": values["image_size"] if folder else 32,
             "skip_broken": folder and (protocol.skip_broken or values["skip_broken"])}
 
 

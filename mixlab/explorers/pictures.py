@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from mixlab.data.folder import FORMATS, read_image
+from mixlab.data.convert import find_scale, read_image, value_range
+from mixlab.data.layout import FORMATS
 from mixlab.errors import DataError, problem
 
 LARGEST_BYTES = 8 * 2**20  # as in assets/attention_widget.js
@@ -20,9 +21,10 @@ def rule(size):
 
 
 def own_picture(name, content, size):
-    """A picture as an image, uint8 (size, size, 3), by the rule of ``mixlab.data.folder``.
+    """A picture as an image, uint8 (size, size, 3), by the rule of ``mixlab.data.convert``.
 
     EXIF orientation is applied, transparency put on white, grey and the like become RGB, the centre square is resized.
+    Values of more than 8 bits are scaled by the picture's own depth (``intensity`` depth).
 
     Args:
         name: of the file, for messages. content: its bytes. size: side in pixels.
@@ -39,7 +41,8 @@ def own_picture(name, content, size):
                 width, height = image.size
             if width * height > LARGEST_PIXELS:
                 raise ValueError(f"{width} x {height} pixels, more than {LARGEST_PIXELS:,}")
-            return torch.from_numpy(read_image(file, size).copy())
+            found = value_range(file, "depth")
+            return torch.from_numpy(read_image(file, size, find_scale([found] if found else [], "depth")).copy())
         except MemoryError:
             raise
         except UnidentifiedImageError as error:

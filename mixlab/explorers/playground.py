@@ -59,7 +59,7 @@ class Scene:
 
     def __init__(self, params, per_class=2, most=20):
         values = params.resolved()
-        train = data.load_splits(values).train
+        train = data.load_train(values)
         count = min(len(train), max(len(train.classes), 1) * per_class, most)
         self.images = data.take(train, count, params.seed, "scene")
         if self.images.labels is not None:

@@ -131,7 +131,7 @@ class Strips:
         name = (values["dataset"], values["data_dir"], values["image_size"])
         if name not in self.images:
             try:
-                train = data.load_splits({**values, "train_size": "auto"}).train
+                train = data.load_train({**values, "train_size": "auto"})
                 chosen = data.take(train, min(MIXTURES, len(train)), 0, "explorer")
                 self.images[name] = chosen.pixels.permute(0, 3, 1, 2) / 255
             except (DataError, ParamError, OSError):

@@ -9,8 +9,8 @@ from mixlab.files import read_json
 from mixlab.params import identity, load_splits, name_start, settle
 
 # What decides which images a run sees, and whether its method can use them.
-DATA_NAMES = ("dataset", "data_dir", "image_size", "skip_broken", "train_size", "val_fraction", "label_fraction",
-              "method", "batch_size")
+DATA_NAMES = ("dataset", "data_dir", "image_size", "skip_broken", "intensity", "train_size", "val_fraction",
+              "label_fraction", "method", "batch_size")
 
 
 class Names:

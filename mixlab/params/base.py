@@ -88,7 +88,8 @@ def _explain(model, error):
     if name not in model.model_fields:
         return problem(name, "a known parameter", got, nearest(name, model.model_fields) or
                        f"Known are {', '.join(model.model_fields)}")
-    return problem(name, allowed(model, name), got, _hint(model, name, got))
+    is_whole = not any(isinstance(part, int) for part in error["loc"])  # else an entry of a list
+    return problem(name, allowed(model, name), got, _hint(model, name, got, is_whole))
 
 
 def allowed(model, name):
@@ -121,14 +122,31 @@ def _bound(constraint):
     return f"{sign} {int(bound) if bound == int(bound) else bound}"
 
 
-def _hint(model, name, got):
+def _hint(model, name, got, is_whole):
     text = allowed(model, name)
+    if is_whole and (structure := _as_structure(text, got)):
+        return f'Write it without quotes; to papermill: -y "{name}: {structure}"'
+    if isinstance(got, str) and "true or false" in text and got.strip().lower() in ("true", "false"):
+        return f"Write it without quotes: {got.strip().lower()} in YAML, {got.strip().capitalize()} elsewhere"
     if isinstance(got, str) and "number" in text:
         number = _as_number(got)
         return f"Write it without quotes: {number}" if number else ""
     if isinstance(got, bool) or "one of" not in text:
         return ""
     return nearest(got, text.replace("one of ", "").replace(" or ", ", ").split(", "))
+
+
+def _as_structure(allowed, got):
+    """How YAML writes a list, or names with values, that came as text or as a single value; or ''."""
+    text = str(got).strip()
+    if "names with values" in allowed and isinstance(got, str) and text.startswith("{"):
+        return text
+    if "a list" not in allowed or not isinstance(got, str | int | float) or isinstance(got, bool):
+        return ""
+    if isinstance(got, str) and text.startswith("["):
+        return text
+    is_entry = not isinstance(got, str) or "," in text or allowed.startswith("a list")
+    return f"[{text}]" if is_entry else ""
 
 
 def _as_number(text):

@@ -16,6 +16,7 @@ from mixlab.views import RECIPES
 
 PATHS_AND_PACE = ("data_dir", "runs_dir", "init_from", "device", "devices", "compile", "checkpoint_every", "knn_every",
                   "snapshot_every", "snapshot_dataset", "fresh", "interactive")
+IN_THE_CHECKSUMS = ("intensity",)  # it changes what it changes through the pixels
 LATER = {"mix_until": 1.0, "width": 64} | dict.fromkeys(("grid", "pick_from", "pick_probs", "pick_per", "guide_from"))
 
 
@@ -121,10 +122,13 @@ def settle(values, train_size):
     return values | {"queue_size": max(min(4096, train_size // 2), values["batch_size"])}
 
 
-def load_splits(values):
-    """The images of resolved ``values``, refused where the method or the batch could not use them."""
+def load_splits(values, log=print):
+    """The images of resolved ``values``, refused where the method or the batch could not use them.
+
+    ``log`` is called with a line of text every few seconds, where a folder takes that long.
+    """
     needs_labels = METHODS[values["method"]].needs_labels
-    splits = data.load_splits(values)
+    splits = data.load_splits(values, log)
     if needs_labels and splits.train.labels is None:
         raise DataError(problem("dataset", f"labelled images, because method {values['method']} needs labels",
                                 values["dataset"], "Use method simclr, or sort the images into class subfolders"))
@@ -142,7 +146,8 @@ def identity(values, splits):
 
     Parameters that came later are left out where they change nothing, so that older runs keep their names.
     """
-    kept = {k: v for k, v in values.items() if k not in PATHS_AND_PACE and (k not in LATER or v != LATER[k])}
+    kept = {k: v for k, v in values.items()
+            if k not in PATHS_AND_PACE + IN_THE_CHECKSUMS and (k not in LATER or v != LATER[k])}
     if "guide_from_sha256" in kept:
         del kept["guide_from"]
     return kept | {"dataset": kept["dataset"].split(":")[0], "data_checksum": splits.train.checksum,

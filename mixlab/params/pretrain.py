@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from mixlab.data import DATASETS, check_name
+from mixlab.data import DATASETS, INTENSITIES, check_name
 from mixlab.encoders import ENCODERS, MAX_WIDTH, MIN_WIDTH, STEMS
 from mixlab.errors import ParamError, problem
 from mixlab.methods import METHODS
@@ -77,6 +77,7 @@ class Pretrain(Params):
     data_dir: str = "auto"
     image_size: Annotated[int, Field(ge=8, le=1024)] = 32
     skip_broken: bool = False
+    intensity: Auto | Literal[INTENSITIES] = "auto"
     train_size: Auto | Count = "auto"
     val_fraction: Annotated[float, Field(ge=0, le=0.9)] = 0.0
     label_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -182,6 +183,9 @@ class Pretrain(Params):
         if self.dataset in DATASETS and self.image_size != 32:
             yield ("image_size", "dataset"), problem("image_size", f"32, the size of {self.dataset}", self.image_size,
                                                      "Leave it out, or use dataset folder:PATH")
+        if self.dataset in DATASETS and self.intensity != "auto":
+            yield ("intensity", "dataset"), problem("intensity", f"auto, because {self.dataset} has 8 bits",
+                                                    self.intensity, "Leave it out, or use dataset folder:PATH")
 
     def _schedule_problems(self):
         if self.warmup_epochs > max(self.epochs, 1):
@@ -230,6 +234,7 @@ class Pretrain(Params):
             "mixer": self.mixer_name(), "device": device, "precision": _precision(self.precision, device),
             "compile": device == "cuda" if self.compile == "auto" else self.compile,
             "devices": 1 if self.devices == "auto" else self.devices,
+            "intensity": "depth" if self.intensity == "auto" else self.intensity,
             "mix_until": 1.0 if self.mix_until == "auto" else float(self.mix_until),
             "checkpoint_every": 60.0 if self.checkpoint_every == "auto" else self.checkpoint_every,
             "knn_every": max(2, self.epochs // 10) if self.knn_every == "auto" else self.knn_every,

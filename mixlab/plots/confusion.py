@@ -125,8 +125,9 @@ def images_of(one, data_dir="auto"):
     place = one.values.get("data_dir", "auto") if data_dir == "auto" else data_dir
     size, skip = (one.values.get(n) if folder else other for n, other in (("image_size", None), ("skip_broken", False)))
     try:
+        scale = {"intensity": one.values.get("intensity", "type")} if folder else {}  # as the evaluation read them
         images = data.load(name, None if place == "auto" else place, split="test", image_size=size,
-                           skip_broken=bool(skip))
+                           skip_broken=bool(skip), **scale)
     except (DataError, ParamError, OSError) as error:
         return None, f"The images cannot be shown: {error}"
     if images.checksum != one.record["data_checksum"]["test"]:

@@ -139,7 +139,7 @@ def beta_density(alpha, points=400):
 def sample(params, count):
     """A few training images, classes in turn and sorted; the first view's recipe; the resolved parameters."""
     values = params.resolved()
-    train = data.load_splits(values).train
+    train = data.load_train(values)
     mean, std = data.channel_stats(train)
     recipe = build_recipes(values, view_names(values)[:1], mean, std)[0]
     order = Key(params.seed, "figure").generator().permutation(len(train))

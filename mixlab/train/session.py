@@ -58,7 +58,10 @@ def _quiet(line):
 def _session(values, ranks, on_epoch, log):
     values = name_start(values)
     runs_dir = ranks.shared(lambda: writable_folder(data.resolve(values["runs_dir"]), "runs_dir"))
-    splits = load_splits(values)
+    data.describe(values, log)
+    splits = load_splits(values, log)
+    for note in splits.train.notes:
+        log(note)
     values = settle(values, len(splits.train))
     who = identity(values, splits)
     ranks.same("a run with the hash", runs.identity_hash(who))

@@ -47,6 +47,7 @@ class Trainer:
         self.steps = len(splits.train) // values["batch_size"]  # the last, partial batch is left out
         self.progress, self.saved_at, self.ordered = Progress(), "", (None, None)
         self.followed = None  # the splits of snapshot_dataset, where it is not the run's own
+        self.duplicates = None  # queries that are training images too; None where kNN asks nothing
         self.made_by = [{"versions": runs.versions(), "device": runs.device_name(self.device), "devices": ranks.count,
                          "threads": torch.get_num_threads()}]  # one entry for each part made in other surroundings
         if self.device.type == "cuda":
@@ -189,6 +190,7 @@ class Trainer:
 
     def fit(self, stop, on_epoch=None):
         """Trains to the last epoch; ``stop`` becomes true when a signal asked to end after this step."""
+        self._say_duplicates()
         self.saved, warm = time.monotonic(), False
         if self.progress.epoch == 1 and self.progress.step == 0:
             self._end_of(0, {"loss": None}, on_epoch)
@@ -276,6 +278,15 @@ class Trainer:
         return knn_top1(self.method.encoder, self.splits.train, self.splits.queries,
                         precision=self.values["precision"])
 
+    def _say_duplicates(self):
+        """kNN finds an image that it was asked about among those it knows."""
+        train, queries, split = self.splits.train, self.splits.queries, self.splits.knn_split
+        if self.ranks.first and train.labels is not None and queries.labels is not None:
+            self.duplicates = data.overlap(train, queries)
+        if self.duplicates:
+            self.log(f"Note: {self.duplicates:,} of the {len(queries):,} {split} images that kNN asks are training "
+                     "images too, so its accuracy is too kind.")
+
     def _record(self, row, on_epoch):
         runs.record_row(self.run, row)
         self.log(runs.describe(row, self.values["epochs"]))
@@ -299,5 +310,6 @@ class Trainer:
             "seconds": seconds, "views_per_second": views / seconds if views else None,
             "train_images": len(self.splits.train), "data_checksum": self.splits.train.checksum,
             "queries_checksum": self.splits.queries.checksum, "init_from": self.values["init_from"],
+            "knn_duplicates": self.duplicates,
             "data_skipped": self.splits.train.skipped, "encoder_sha256": digest, "head_sha256": head_digest,
             **self.made_by[-1], "continued_from": self.made_by[:-1], "finished_at": time.time()})

@@ -133,7 +133,7 @@ def test_row_29_batches_of_one_class_are_counted_and_an_epoch_of_them_is_an_erro
     monkeypatch.setattr(data, "load", lambda *_, **__: mostly)
     run = train(tiny(images, tmp_path, method="supcon", epochs=1), log=lines.append)
     assert run.history()[-1]["single_class_batches"] == 2 and run.history()[-1]["loss"] > 0
-    assert "  2 batches of one class, without a negative of another" in lines[-2] and "of one class" not in lines[0]
+    assert "  2 batches of one class, without a negative of another" in lines[-2] and "of one class" not in lines[3]
     place = Key(1, "order", 1).generator().permutation(25)[-1]  # of the image that waits for another epoch
     order = torch.cat([first] * 3)[:25].index_put((torch.tensor(place),), second[0])
     monkeypatch.setattr(data, "load", lambda *_, **__: whole.subset(order))
@@ -248,8 +248,8 @@ def test_row_36_a_run_whose_features_collapse_says_so_in_its_row_and_its_line(im
         run = train(tiny(images, tmp_path / name, method="simsiam", **given), log=lines.append)
         found[name] = [row.get("feature_spread") for row in run.history()]
         assert [spread is not None for spread in found[name]] == [epoch % 2 == 0 for epoch in range(5)]
-        assert ("features have collapsed: spread 0.00" in lines[4]) == (name == "collapsed"), lines
-        assert "collapsed" not in lines[0] and math.isfinite(run.result()["loss"])
+        assert ("features have collapsed: spread 0.00" in lines[7]) == (name == "collapsed"), lines
+        assert "collapsed" not in lines[3] and math.isfinite(run.result()["loss"])
     assert found["collapsed"][-1] < 0.01 < 0.03 < min(found["collapsed"][0], *found["healthy"][::2])
 
 
