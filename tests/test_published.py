@@ -62,7 +62,8 @@ def test_every_row_fits_the_schema():
 
 @pytest.mark.parametrize("change", [
     {"value": "0.91"}, {"value": "9l.0"}, {"spread": "5"}, {"epochs": "1000.0"}, {"dataset": "CIFAR-10"},
-    {"evaluation": "linear"}, {"selection": "best"}, {"chosen_on": "val"}, {"source": ""}, {"caveat": " x"}, {"knn_temperature": "20"},
+    {"evaluation": "linear"}, {"selection": "best"}, {"chosen_on": "val"}, {"source": ""}, {"caveat": " x"},
+    {"knn_temperature": "20"},
     {"source_kind": "ours"}, {"feature_layer": "head"}], ids=str)
 def test_the_schema_finds_a_slip(change):
     row = next(row for row in ROWS if row["knn_temperature"])

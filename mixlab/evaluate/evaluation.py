@@ -95,7 +95,8 @@ def _identity(run, protocol, images):
     values, result = run.params(), run.result()
     trained_by = result.get("versions", {}).get("mixlab", "unknown")
     about = {name: values[name] for name in ("method", "mixer", "epochs", "seed", "batch_size")}
-    return {"run": run.name, **about, "encoder": label(values["encoder"], values.get("width", 64)), "trained_on": values["dataset"],
+    about["encoder"] = label(values["encoder"], values.get("width", 64))
+    return {"run": run.name, **about, "trained_on": values["dataset"],
             "dataset": values["dataset"] if is_own(run, protocol) else protocol.dataset,
             "transfer": not is_own(run, protocol), "classes": list(images["train"].classes),
             **{f"{part}_images": len(images.get(part, ())) for part in ("train", "val", "test")},

@@ -17,7 +17,8 @@ from mixlab.views import RECIPES
 PATHS_AND_PACE = ("data_dir", "runs_dir", "init_from", "device", "devices", "compile", "checkpoint_every", "knn_every",
                   "snapshot_every", "snapshot_dataset", "fresh", "interactive")
 IN_THE_CHECKSUMS = ("intensity",)  # it changes what it changes through the pixels
-LATER = {"mix_until": 1.0, "width": 64} | dict.fromkeys(("grid", "pick_from", "pick_probs", "pick_per", "guide_from"))
+LATER = {"mix_until": 1.0, "width": 64, "intensity": "depth"}
+LATER |= dict.fromkeys(("grid", "pick_from", "pick_probs", "pick_per", "guide_from"))
 
 
 def build_mixer(values, guide=saliency):

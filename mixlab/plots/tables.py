@@ -71,7 +71,8 @@ def overview(scores, shown):
 def marks():
     """What the signs beside numbers mean, as one line."""
     signs = [f"{sign} {meaning}" for sign, meaning in SELECTIONS.values() if sign]
-    return "; ".join([*signs, "§ hyper-parameters chosen on the test set", "~ read off a plot", "no sign: last epoch", "ᴸ labels were used in pre-training"])
+    return "; ".join([*signs, "§ hyper-parameters chosen on the test set", "~ read off a plot", "no sign: last epoch",
+                      "ᴸ labels were used in pre-training"])
 
 
 def grouped_table(scores, height="32em"):

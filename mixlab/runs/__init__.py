@@ -13,6 +13,6 @@ from mixlab.runs.lock import LOCK_WAIT_SECONDS, locked
 from mixlab.runs.surroundings import code_version, device_name, in_words, versions
 from mixlab.runs.weights import load_encoder, load_head, save_weights
 
-__all__ = ["LOCK_WAIT_SECONDS", "UNTRAINED", "Run", "code_version", "create", "describe", "device_name", "find", "identity_hash",
-           "in_words", "list_runs", "load_encoder", "load_head", "locked", "parse_history", "read_sealed", "record_row",
-           "run_name", "save_weights", "sealed", "suggestion", "versions", "write_result"]
+__all__ = ["LOCK_WAIT_SECONDS", "UNTRAINED", "Run", "code_version", "create", "describe", "device_name", "find",
+           "identity_hash", "in_words", "list_runs", "load_encoder", "load_head", "locked", "parse_history",
+           "read_sealed", "record_row", "run_name", "save_weights", "sealed", "suggestion", "versions", "write_result"]

@@ -54,7 +54,7 @@ def find(run, runs_dir, parameter="run"):
 
 
 def _demo(runs_dir):
-    """The run of the package among the others, where it is evaluated as they are; in its place if it can't be copied."""
+    """The run of the package, copied among the others, where it is evaluated as they are; else in its own place."""
     try:
         runs_dir.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".demo-", dir=runs_dir) as folder:
