@@ -14,7 +14,7 @@ from mixlab.encoders import Encoder
 from mixlab.errors import ParamError
 from mixlab.heads import layout, projector, rebuild
 from mixlab.losses import contrastive, cosine_distance, info_nce, pair_contrast, soft_info_nce
-from mixlab.methods import METHODS
+from mixlab.methods import METHODS, unmix_bases
 from mixlab.mixers import MIXERS, CutMix, Mixup
 from mixlab.momentum import KeyBranch, Queue, SplitBatchNorm2d, follow, rising, with_batchnorm
 from mixlab.regions import RegionHead, has_two_regions, region_means
@@ -607,8 +607,9 @@ def positives(name, mixer, monkeypatch, **arguments):
 
     for loss, spy in (("info_nce", rowwise), ("cosine_distance", rowwise), ("pair_contrast", rowwise),
                       ("soft_info_nce", soft), ("contrastive", among_themselves)):
-        if hasattr(module, loss):
-            monkeypatch.setattr(module, loss, spy)
+        for place in (module, unmix_bases):  # where Un-Mix has its losses
+            if hasattr(place, loss):
+                monkeypatch.setattr(place, loss, spy)
     method(batch)
     return shared
 
