@@ -45,8 +45,15 @@ def _order(name):
 
 
 def floor_of(like, everything):
-    """Evaluations of untrained encoders that ``like`` can be held against: same data set, encoder, protocol."""
-    return [e for e in _alike(like, everything) if e.is_untrained]
+    """Evaluations of untrained encoders that ``like`` can be held against: same encoder, images, bank and protocol.
+
+    On which images an encoder was not trained makes no difference.
+    """
+    def place(one):
+        names = ("encoder", "dataset", "data_checksum", "train_images")
+        return [one.record.get(name) for name in names], one.rules
+
+    return one_each(e for e in everything if e.is_untrained and place(e) == place(like))
 
 
 def _alike(like, everything):

@@ -1,5 +1,6 @@
 """The floor of every comparison: the same encoder, drawn from the same seed, without any training."""
 
+from mixlab import data
 from mixlab.errors import ParamError
 from mixlab.params import Pretrain
 from mixlab.runs import UNTRAINED
@@ -36,6 +37,8 @@ def untrained(runs, log=print):
 def _floor_of(run, values):
     """A run of 0 epochs that draws the encoder of ``run``, and a projector like its, as it did."""
     given = {name: values[name] for name in SHARED if values.get(name) is not None}
+    if not data.at_hand(values["dataset"], None if values["data_dir"] == "auto" else values["data_dir"]):
+        given |= {"dataset": values.get("snapshot_dataset", values["dataset"]), "train_size": "auto"}
     return Pretrain.check(**given | {"method": "simclr", "epochs": 0, "warmup_epochs": 0, "snapshot_every": 0,
                                      "batch_size": 2, "device": "auto", "runs_dir": str(run.path.parent / UNTRAINED)})
 
