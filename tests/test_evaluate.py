@@ -473,6 +473,16 @@ def test_classes_too_small_for_a_fraction_are_named(few_images):
         labelled_rows(few_images.labels, few_images.classes, 0.1, 0)
 
 
+def test_of_many_classes_too_small_the_first_are_named_and_the_others_counted():
+    names, labels = tuple(f"a long name of class {k}" for k in range(1000)), torch.arange(1000).repeat(4)
+    images = data.Images(torch.zeros(4000, 1, 1, 3, dtype=torch.uint8), labels, names)
+    for refused in (lambda: labelled_rows(labels, names, 0.1, 0), lambda: data.label_subset(images, 0.1, 0),
+                    lambda: data.split_validation(images, 0.1, 0)):
+        with pytest.raises(DataError, match=r"class 9 \(4\) and 990 more. Choose a") as error:
+            refused()
+        assert len(str(error.value)) < 500
+
+
 def test_few_labels_are_several_draws_of_one_probe():
     x, labels = clusters(180)
     rest = {"train": slice(0, 90), "test": slice(90, 180)}

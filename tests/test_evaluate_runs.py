@@ -405,6 +405,11 @@ def test_the_command_says_what_it_refuses(simclr, arguments, message, capsys):
     assert message in capsys.readouterr().err and not (simclr.path / "linear_eval.json").exists()
 
 
+def test_the_command_takes_the_folder_of_the_runs(tmp_path, capsys):
+    assert main(["latest", "--runs-dir", str(tmp_path / "mine")]) == 2
+    assert f"run: a finished run below {tmp_path / 'mine'}; got" in capsys.readouterr().err
+
+
 def test_the_command_needs_something_to_do(capsys):
     with pytest.raises(SystemExit):
         main([])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from mixlab.errors import DataError
+from mixlab.errors import DataError, listed
 from mixlab.evaluate.logistic import Objective, feature_curvature, fit_logistic
 from mixlab.evaluate.scoring import scores
 from mixlab.evaluate.sgd import Linear, sgd_probe
@@ -122,7 +122,7 @@ def labelled_rows(labels, classes, fraction, seed):
     """
     groups = _shuffled(labels, Key(seed, "label_fraction"))
     kept = {k: group[:_rounded(len(group) * fraction)] for k, group in groups.items()}
-    small = ", ".join(f"{classes[k]} ({len(groups[k])})" for k in groups if not len(kept[k]))
+    small = listed(f"{classes[k]} ({len(groups[k])})" for k in groups if not len(kept[k]))
     if small:
         raise DataError(f"few_label_fractions {fraction}: at least one image of every class; got classes too small "
                         f"for it: {small}. Choose a larger fraction, or add images.")

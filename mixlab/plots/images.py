@@ -7,7 +7,7 @@ import torch
 from mixlab import data
 from mixlab.mixers import MIXERS, pair_views, saliency
 from mixlab.params import build_guide, build_mixer, build_recipes, view_names
-from mixlab.plots.style import COLOURS
+from mixlab.plots.style import COLOURS, short
 from mixlab.rng import Key
 from mixlab.views import draw_views
 
@@ -177,8 +177,8 @@ def _rgb(images):
 
 
 def class_name(images, row):
-    """The class of an image, spelt so that matplotlib shows it as it is; '' without labels."""
-    return "" if images.labels is None else str(images.classes[int(images.labels[row])]).replace("$", r"\$")
+    """The class of an image as figures show it, shortened where it is long; '' without labels."""
+    return "" if images.labels is None else short(images.classes[int(images.labels[row])])
 
 
 def _grid(rows, columns, widths=None):
@@ -199,6 +199,7 @@ def _soft_label(ax, names, lam):
     """Two horizontal bars: the share of each image's class."""
     ax.barh([1, 0], [lam, 1 - lam], color=COLOURS[:2], height=0.55)
     for y, name, share in zip((1, 0), names, (lam, 1 - lam), strict=True):
-        ax.text(0.02, y, f"{name} {share:.2f}", va="center", fontsize=9,
-                bbox={"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1})
+        text = ax.text(0.02, y, f"{name} {share:.2f}", va="center", fontsize=9,
+                       bbox={"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1})
+        text.set_in_layout(False)  # a wide name takes no room from the pictures
     ax.set(xlim=(0, 1), ylim=(-0.7, 1.7))
