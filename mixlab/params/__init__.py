@@ -16,6 +16,7 @@ from mixlab.params.build import (
     load_splits,
     name_start,
     settle,
+    settle_split,
     view_names,
 )
 from mixlab.params.cells import Cell, cell_file, described, read_state, unmixed
@@ -28,4 +29,5 @@ from mixlab.params.visualize import Visualize
 
 __all__ = ["Ablation", "Benchmark", "Cell", "Compare", "LinearEval", "Mixers", "Params", "Pretrain", "Visualize",
            "allowed", "build", "build_guide", "build_method", "build_mixer", "build_recipes", "cell_file", "described",
-           "identity", "load_splits", "mixing_stops", "name_start", "read_state", "settle", "unmixed", "view_names"]
+           "identity", "load_splits", "mixing_stops", "name_start", "read_state", "settle", "settle_split", "unmixed",
+           "view_names"]

@@ -310,6 +310,6 @@ class Trainer:
             "seconds": seconds, "views_per_second": views / seconds if views else None,
             "train_images": len(self.splits.train), "data_checksum": self.splits.train.checksum,
             "queries_checksum": self.splits.queries.checksum, "init_from": self.values["init_from"],
-            "knn_duplicates": self.duplicates,
+            "knn_duplicates": self.duplicates, "val_seed": self.values.get("val_seed"),
             "data_skipped": self.splits.train.skipped, "encoder_sha256": digest, "head_sha256": head_digest,
             **self.made_by[-1], "continued_from": self.made_by[:-1], "finished_at": time.time()})
