@@ -172,7 +172,7 @@ def _check_unseen(values, splits):
         here = data.at_hand(other, None if values["data_dir"] == "auto" else values["data_dir"])
         seen = data.overlap(data.load_train(theirs | place), splits.queries) if here else len(splits.queries)
         if seen:
-            words = f"{seen} of the {len(splits.queries)} images held out {'are' if here else 'may be'} among the {other}"
+            words = f"{seen} of the {len(splits.queries)} images held out {'are' if here else 'may be'} of the {other}"
             raise ParamError(problem(
                 "val_fraction", f"0, because {words} images that a run which it starts from was trained on",
                 values["val_fraction"], "Write val_fraction: 0.0"))

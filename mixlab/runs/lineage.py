@@ -44,7 +44,7 @@ def _find(name, digest, folder):
     """The finished run of this name whose encoder is the one that was taken, or None."""
     for run in (Run(folder / name), Run(folder / Path(name).name)):
         try:
-            result = run.result()
+            result, _ = run.result(), run.params()
         except (CheckpointError, OSError):
             continue
         if result.get("status") == "ok" and digest in (None, result.get("encoder_sha256")):
