@@ -93,6 +93,18 @@ def test_class_names_are_shown_as_they_are(name, hostile_folder):
     assert any(r"a\$b\$ script" in text for text in texts(figure))
 
 
+@pytest.mark.parametrize(("values", "mean"), [
+    ({"mixer": "saliencymix"}, 0.62), ({"mixer": "pick", "pick_from": ["saliencymix", "resizemix"]}, 0.69),
+    ({"mixer": "pick", "pick_from": ["mixup", "resizemix"]}, 0.63), ({"mixer": "mixup", "lam_per": "batch"}, 0.5)])
+def test_shares_are_those_of_real_images_and_of_many_batches(values, mean):
+    """On blank images SaliencyMix's boxes lie in a corner, mean share 0.87; one batch has one pick, or one share."""
+    figure = plots.shares(Mixers.check(**values))
+    heights = np.array([bar.get_height() for bar in figure.axes[1].patches])
+    assert heights.sum() == 4000
+    assert heights @ (np.arange(40) + 0.5) / 40 / 4000 == pytest.approx(mean, abs=0.04)
+    assert (heights > 0).sum() > 15
+
+
 def test_letters_without_a_font_are_spelt_and_said_once(monkeypatch, capsys):
     monkeypatch.setitem(plt.rcParams, "font.family", ["DejaVu Sans"])
     style._say_spelling.cache_clear()
