@@ -37,6 +37,13 @@ def problem(name, allowed, got, todo=""):
     return f"{line} {todo}." if todo else line
 
 
+def listed(names, most=10):
+    """``a, b, c``; of more than ``most`` the first ones ``and 990 more``."""
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def nearest(name, known):
     """``'Did you mean "x"'`` for the known name closest to ``name``, or ``''``."""
     simple = {str(k).lower().replace("-", "").replace("_", ""): k for k in known}

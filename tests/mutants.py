@@ -176,7 +176,7 @@ MUTANTS = (
            "draw.targets(batch.labels.flip(0),", "test_methods.py -k both_labels"),
     Mutant("methods: gensupcon: both views share a mixture", "methods/gensupcon.py", 'f"mixer/{number}"', '"mixer"',
            MIXSSL),
-    Mutant("methods: imix: the smaller share is its own", "methods/imix.py", "np.maximum(lam, 1 - lam)",
+    Mutant("methods: imix: the smaller share is its own", "mixers/pick.py", "np.maximum(lam, 1 - lam)",
            "np.minimum(lam, 1 - lam)", MIXSSL),
     Mutant("methods: mixco: both halves are the first", "methods/mixco.py", "count, ids[half:2 * half])",
            "count, ids[:half])", MIXSSL),

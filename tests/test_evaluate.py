@@ -468,9 +468,30 @@ def test_labelled_rows_are_those_of_fine_tuning(few_images, fraction, seed):
     assert torch.equal(few_images.pixels[rows], data.label_subset(few_images, fraction, seed).pixels)
 
 
+@pytest.mark.parametrize("draw", [0, 1, 4])
+def test_fine_tuning_from_a_run_sees_the_labels_of_a_draw(draw):
+    """With the run's ``val_fraction``, whose split it takes over, and the seed of the draw, not of the run."""
+    whole = dict(data_dir="auto", image_size=32, skip_broken=False, dataset="cifar10-mini", train_size="auto")
+    run = whole | {"val_fraction": 0.1, "seed": 7, "label_fraction": 1.0}
+    bank = data.load_splits(run).train
+    rows = labelled_rows(bank.labels, bank.classes, 0.1, 3 + draw)
+    child = run | {"seed": 3 + draw, "val_seed": 7, "label_fraction": 0.1}
+    assert len(rows) == 180 and torch.equal(data.load_splits(child).train.pixels, bank.pixels[rows])
+
+
 def test_classes_too_small_for_a_fraction_are_named(few_images):
     with pytest.raises(DataError, match=r"few_label_fractions 0.1: .* a \(4\), b \(4\), c \(4\). Choose a larger"):
         labelled_rows(few_images.labels, few_images.classes, 0.1, 0)
+
+
+def test_of_many_classes_too_small_the_first_are_named_and_the_others_counted():
+    names, labels = tuple(f"a long name of class {k}" for k in range(1000)), torch.arange(1000).repeat(4)
+    images = data.Images(torch.zeros(4000, 1, 1, 3, dtype=torch.uint8), labels, names)
+    for refused in (lambda: labelled_rows(labels, names, 0.1, 0), lambda: data.label_subset(images, 0.1, 0),
+                    lambda: data.split_validation(images, 0.1, 0)):
+        with pytest.raises(DataError, match=r"class 9 \(4\) and 990 more. Choose a") as error:
+            refused()
+        assert len(str(error.value)) < 500
 
 
 def test_few_labels_are_several_draws_of_one_probe():

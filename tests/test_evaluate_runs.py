@@ -137,6 +137,19 @@ def test_every_measure_is_there_for_both_layers(records):
         assert "few_label_fractions 0.01: at least one image" in record["left_out"][0]
 
 
+def test_a_split_of_an_older_mixlab_that_its_start_had_seen_is_marked(simclr):
+    """Such a run was let to hold out images by its own seed; today's training refuses it or takes the start's split."""
+    protocol = replace(LITTLE, probes=(), knn_k=(5,), fresh=True)
+    assert evaluate(simclr, protocol, log=quiet)["marks"] == []
+    child = runs.Run(simclr.path.with_name("child"))
+    shutil.copytree(simclr.path, child.path)
+    older = {k: v for k, v in simclr.params().items() if k != "val_seed"} | {"init_from": simclr.path.name}
+    for changes, marked in (({"seed": 1}, 1), ({"seed": 1, "val_seed": 0}, 0), ({"val_fraction": 0.1}, 1)):
+        write_json(child.path / "params.json", older | changes)
+        marks = evaluate(child, protocol, log=quiet)["marks"]
+        assert ["held out may be among" in mark for mark in marks] == [True] * marked, changes
+
+
 def test_the_control_is_scored_by_its_own_head_too(records, runs_dir):
     assert records[0]["simclr"]["own_head"] is None
     record = records[0]["cross_entropy"]
@@ -403,6 +416,11 @@ def test_the_command_evaluates_and_reports(simclr, tmp_path, capsys):
 def test_the_command_says_what_it_refuses(simclr, arguments, message, capsys):
     assert main(["--param", f"runs_dir={simclr.path.parent}", *arguments]) == 2
     assert message in capsys.readouterr().err and not (simclr.path / "linear_eval.json").exists()
+
+
+def test_the_command_takes_the_folder_of_the_runs(tmp_path, capsys):
+    assert main(["latest", "--runs-dir", str(tmp_path / "mine")]) == 2
+    assert f"run: a finished run below {tmp_path / 'mine'}; got" in capsys.readouterr().err
 
 
 def test_the_command_needs_something_to_do(capsys):

@@ -1,6 +1,9 @@
 """The explorer of a grid: widgets that tell about a square and open its runs, and the page that does so alone."""
 
+import csv
+import json
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +11,7 @@ from fake_grid import fake_grid
 
 from mixlab import explorers, plots
 from mixlab.explorers.ablation import Explorer
-from mixlab.explorers.spots import Strips, nearby, spots_of
+from mixlab.explorers.spots import Strips, effect_in_words, nearby, spots_of
 
 AXES = {"mixer": ["mixup", "resizemix"], "alpha": [0.5, 2.0]}
 
@@ -72,7 +75,36 @@ def test_headless_it_writes_one_page_that_asks_for_nothing(results):
     assert nearby(file) in shown.data
     page = file.read_text()
     assert not re.findall(r"https?:|//[a-z]+\.", page)
-    assert page.count("data:image/png;base64,") == 8 and "95 % interval" in page and "mixup, alpha 0.5" in page
+    assert page.count("data:image/png;base64,") == 8 and "mixup, alpha 0.5" in page
+    assert "95 % interval of this one alone" in page and "for all 3 comparisons at once" in page
+
+
+def test_an_effect_is_told_with_the_interval_that_holds_for_all_comparisons():
+    """Student's factors for two degrees of freedom: 4.3027 for 5 %, 7.6488 for a third of it (Bonferroni)."""
+    pairs = [(SimpleNamespace(top1=0.3 + d), SimpleNamespace(top1=0.3)) for d in (0.01, 0.02, 0.03)]
+    assert effect_in_words(plots.effect(pairs, 3)) == (
+        "+2.0 points to unmixed, 3 paired seeds; 95 % interval of this one alone -0.5 to +4.5, which holds 0, for all "
+        "3 comparisons at once -2.4 to +6.4, which holds 0.")
+    assert effect_in_words(plots.effect(pairs)).endswith("; 95 % interval -0.5 to +4.5, which holds 0.")
+    near = [(SimpleNamespace(top1=0.3 + d), SimpleNamespace(top1=0.3)) for d in (0.015, 0.02, 0.025)]
+    text = effect_in_words(plots.effect(near, 3))
+    assert "alone +0.8 to +3.2, which misses 0, for all 3 comparisons at once -0.2 to +4.2, which holds 0" in text
+
+
+def test_the_page_of_the_small_study_says_what_its_table_does():
+    """Every square's effect, by both intervals, made again from ``results.csv``."""
+    folder = Path(__file__).parents[1] / "reports" / "small-study"
+    rows = list(csv.DictReader((folder / "results.csv").open(newline="")))
+    groups = {}
+    for row in rows:
+        if row["unmixed_top1"]:
+            pair = (SimpleNamespace(top1=float(row["top1"])), SimpleNamespace(top1=float(row["unmixed_top1"])))
+            groups.setdefault((row["mixer"], f"{float(row['alpha']):g}" if row["alpha"] else None), []).append(pair)
+    text = (folder / "ablation.html").read_text().split("const DATA = ")[1].split("\n")[0].removesuffix(";")
+    (panel,) = json.loads(text)["panels"]
+    told = {(spot["row"], spot["column"]): spot["effect"] for spot in panel["spots"] if spot["effect"]}
+    assert told == {spot: effect_in_words(plots.effect(pairs, len(groups))) for spot, pairs in groups.items()}
+    assert len(told) == 16 and all("for all 16 comparisons at once" in effect for effect in told.values())
 
 
 def test_without_runs_both_say_so(tmp_path):

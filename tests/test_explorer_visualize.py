@@ -47,6 +47,14 @@ def test_a_run_without_projector_stands_beside_another_map_of_itself(tmp_path):
     assert visualize._pair(Visualize(), [control], [first, pair[1], first], print) == [first, pair[1]]
 
 
+def test_of_two_images_there_is_one_map_and_that_is_pca(tmp_path, monkeypatch):
+    control = run(tmp_path, "a", "cross_entropy")
+    monkeypatch.setattr(visualize.projection, "cloud", lambda run, **_: cloud(run, count=2))
+    (found,) = visualize.clouds(Visualize(), [control])
+    assert found.kind == "pca" and visualize._pair(Visualize(), [control], [found], print) == [found]
+    assert [visualize._kind_for(n) for n in (4, 5, 3000, 3001)] == ["pca", "tsne", "tsne", "umap"]
+
+
 def test_runs_that_held_out_images_stand_side_by_side_on_test_images(tmp_path, monkeypatch):
     """Snapshots of such a run show its own validation images; beside another run both show test images."""
     whole, held = cloud(run(tmp_path, "whole")), replace(cloud(run(tmp_path, "held")), split="val", epochs=(0, 1))

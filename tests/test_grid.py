@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +20,7 @@ import yaml
 
 from mixlab import evaluate, grid, runs
 from mixlab.errors import ParamError, RunBusyError
+from mixlab.grid import running
 from mixlab.grid.__main__ import main
 from mixlab.grid.tasks import GRACE_SECONDS, Task
 from mixlab.methods import METHODS
@@ -359,6 +361,19 @@ def test_the_cluster_path_on_submitits_local_executor(tmp_path, stand_in):
     assert grid.run(params, lambda line: None).finished == (params.cells[0].name,)
     assert stages(stand_in()) == both(params) and list((tmp_path / "grid" / "jobs").iterdir())
     assert stand_in()[0]["pid"] != os.getpid()
+
+
+def test_an_installed_package_finds_the_notebooks_that_its_wheel_brought(tmp_path, monkeypatch):
+    brought = {place: [str(p.relative_to(ROOT)) for p in ROOT.glob(pattern)] for place, (pattern,) in tomllib.loads(
+        (ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["data-files"].items()}
+    assert {f"notebooks/{name}" for name in running.NOTEBOOKS} <= set(brought[running.INSTALLED])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(running, "__file__", str(tmp_path / "site-packages/mixlab/grid/running.py"))
+    monkeypatch.setattr(running.sysconfig, "get_path", lambda name: str(tmp_path / "environment"))
+    with pytest.raises(ParamError, match=r"notebooks_dir: a folder with .* auto looks in .*environment/share/mixlab"):
+        running._notebooks("auto")
+    shutil.copytree(ROOT / "notebooks", tmp_path / "environment" / running.INSTALLED)
+    assert running._notebooks("auto") == tmp_path / "environment" / running.INSTALLED
 
 
 def test_braces_in_the_name_of_a_folder_are_no_parameters_to_papermill(tmp_path):

@@ -497,6 +497,23 @@ def test_bf16_errors_are_small_beside_the_attraction_alone(spread, kind):
     assert 1e-4 < (got[1] - expected[1]).norm() * temperature * n**0.5 < 0.003
 
 
+@pytest.mark.parametrize(("temperature", "width", "spread", "bound"), [
+    (0.025, 16, 100.0, 0.025), (0.025, 128, 0.03, 0.025), (0.1, 16, 100.0, 0.006), (99.9, 128, 1.0, 0.006)])
+def test_bf16_errors_of_the_gradient_at_the_ends_of_the_temperatures(temperature, width, spread, bound):
+    """The bounds of the docstring where they are widest: lowest temperature, narrow embeddings at random."""
+    n, ids = losses.BF16_ROWS, torch.arange(losses.BF16_ROWS) % 8
+    z = F.normalize(F.normalize(numbers(1, 8, width))[ids] + spread * numbers(2, n, width) / width**0.5).float()
+    for reading in READINGS:
+        expected = value_and_gradient(contrastive, z, ids, temperature, reading=reading)
+        with torch.autocast("cpu", torch.bfloat16):
+            got = value_and_gradient(contrastive, z, ids, temperature, reading=reading)
+        assert abs(got[0] - expected[0]) < 0.002 / temperature
+        scale = temperature * n**0.5
+        error, whole = scale * (got[1] - expected[1]).norm(), scale * expected[1].norm()
+        assert error < bound + (0.1 * whole if reading == "pairs" and temperature < 0.1 else 0)
+        assert (error > 0.006) == ((temperature, width) == (0.025, 16)), "what holds from 0.1 up does not there"
+
+
 def test_low_temperatures_keep_fp32_products(monkeypatch):
     monkeypatch.setattr(losses, "BF16_ROWS", 0)
     z, ids = numbers(0, 60, 16, dtype=torch.float32), torch.arange(60) // 2

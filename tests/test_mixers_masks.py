@@ -25,6 +25,7 @@ from mixlab.mixers import (
     ResizeMix,
     SaliencyMix,
     SmoothMix,
+    draw_larger,
     saliency,
 )
 from mixlab.mixers.grids import pool, spread
@@ -322,6 +323,16 @@ def test_pick_rules_over_alpha_share_and_probability_of_its_mixers():
     drawn = Key(3).child("lam").generator().beta(0.5, 0.5, size=6)
     first = Pick((Mixup(alpha=9.0), CutMix()), (1 - 1e-9, 1e-9), alpha=0.5).draw(images, images, Key(3))
     np.testing.assert_allclose(first.lam.numpy(), drawn, atol=1e-6)
+
+
+def test_the_larger_share_is_the_first_image_s_where_a_picked_mixer_draws_from_beta():
+    images, key = normal(0, 300, 1, 8, 8), Key(2)
+    mixer = Pick((Mixup(), SmoothMix()), pick_per="sample")
+    got, own = draw_larger(mixer, images, images, key).lam, mixer.draw(images, images, key).lam
+    beta = torch.from_numpy(key.child("pick").generator().choice(2, 300, p=(0.5, 0.5)) == 0)
+    torch.testing.assert_close(got[beta], torch.maximum(own, 1 - own)[beta])
+    assert torch.equal(got[~beta], own[~beta]) and (got[~beta] < 0.5).any() and (own[beta] < 0.5).any()
+    assert mixer.has_alpha and not Pick((ResizeMix(), SmoothMix())).has_alpha
 
 
 def test_pick_keeps_layers_and_shrunken_images_and_hands_on_a_guide():

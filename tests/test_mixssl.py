@@ -276,6 +276,17 @@ def test_imix_and_mixco_are_their_formulas():
     assert mixco(batch)["loss"].item() == pytest.approx(expected.item(), rel=1e-4)
 
 
+def test_imix_keeps_the_law_of_a_picked_mixer_that_has_its_own():
+    imix = build({"method": "imix", "mixer": "pick", "pick_from": ["resizemix", "smoothmix"]})
+    batch = make_batch(imix)
+    x1, key = batch.views[0], batch.key.child("mixer")
+    draw = imix.mixer.draw(x1, x1, key)
+    qm = imix.projector(imix.encoder(draw.apply(x1, x1)))
+    _, _, k = forwards(imix, batch)
+    expected = soft_info_nce(qm, k, imix.queue.keys, draw.targets(torch.arange(6), 6), 0.2).mean()
+    assert imix(batch)["loss"].item() == pytest.approx(expected.item(), rel=1e-4)
+
+
 def test_gensupcon_mixes_each_view_on_its_own_and_compares_by_cosine():
     method = build({"method": "gensupcon", "mixer": "mixup"})
     batch = make_batch(method)

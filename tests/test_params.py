@@ -148,9 +148,12 @@ def test_weights_depend_on_the_seed_alone_and_leave_the_global_generator():
 
 
 def test_the_identity_is_what_changes_the_numbers():
-    def who(checksum="c", **changes):
+    def base_of(values, checksum="c"):
         images = SimpleNamespace(checksum=checksum)
-        return identity(Pretrain.check(**changes).resolved(), SimpleNamespace(train=images, queries=images))
+        return identity(values, SimpleNamespace(train=images, queries=images))
+
+    def who(checksum="c", **changes):
+        return base_of(Pretrain.check(**changes).resolved(), checksum)
 
     base = who()
     for same in ({"runs_dir": "/else"}, {"data_dir": "d"}, {"checkpoint_every": 0}, {"knn_every": 3},
@@ -161,6 +164,8 @@ def test_the_identity_is_what_changes_the_numbers():
         if other.get("precision") != base["precision"]:
             assert who(**other) != base, other
     assert who("d") != base
+    split = [base_of(Pretrain.check().resolved() | {"val_seed": seed}) for seed in (0, 1)]
+    assert split[0] == base != split[1], "a split of the run's own seed says nothing new"
     later = {"mix_until", "width", "grid", "pick_from", "pick_probs", "pick_per", "guide_from"}
     assert not later & set(base), "runs of old"
     assert who(mix_until=1) == who(mix_until=1.0) == base

@@ -3,6 +3,7 @@
 import ast
 import json
 import warnings
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -15,6 +16,7 @@ from PIL import Image
 from mixlab import explorers, plots
 from mixlab.errors import DataError
 from mixlab.params import LinearEval, Mixers, Pretrain
+from mixlab.plots import style
 from mixlab.plots.evaluated import by_setting, measures
 from mixlab.runs import Run
 from mixlab.train import train
@@ -89,6 +91,51 @@ def test_class_names_are_shown_as_they_are(name, hostile_folder):
     figure = OF_IMAGES[name](params)
     drawn(figure)
     assert any(r"a\$b\$ script" in text for text in texts(figure))
+
+
+@pytest.mark.parametrize(("values", "mean"), [
+    ({"mixer": "saliencymix"}, 0.62), ({"mixer": "pick", "pick_from": ["saliencymix", "resizemix"]}, 0.69),
+    ({"mixer": "pick", "pick_from": ["mixup", "resizemix"]}, 0.63), ({"mixer": "mixup", "lam_per": "batch"}, 0.5)])
+def test_shares_are_those_of_real_images_and_of_many_batches(values, mean):
+    """On blank images SaliencyMix's boxes lie in a corner, mean share 0.87; one batch has one pick, or one share."""
+    figure = plots.shares(Mixers.check(**values))
+    heights = np.array([bar.get_height() for bar in figure.axes[1].patches])
+    assert heights.sum() == 4000
+    assert heights @ (np.arange(40) + 0.5) / 40 / 4000 == pytest.approx(mean, abs=0.04)
+    assert (heights > 0).sum() > 15
+
+
+def test_letters_without_a_font_are_spelt_and_said_once(monkeypatch, capsys):
+    monkeypatch.setitem(plt.rcParams, "font.family", ["DejaVu Sans"])
+    style._say_spelling.cache_clear()
+    figure, ax = plt.subplots()
+    ax.set(title=style.verbatim("猫 é α→ $x$\n犬"), xlabel=style.short("猫犬"))
+    drawn(figure)
+    assert (ax.get_title(), ax.get_xlabel()) == (r"\u732b é α→ \$x\$" "\n" r"\u72ac", r"\u732b\u72ac")
+    assert capsys.readouterr().out.count("no font here has") == 1
+
+
+def test_an_installed_east_asian_font_is_asked_after_the_usual_one(monkeypatch):
+    monkeypatch.setitem(plt.rcParams, "font.family", ["sans-serif"])
+    monkeypatch.setattr(style.font_manager, "get_font_names", lambda: ["Yu Gothic", "DejaVu Sans", "Noto Sans CJK SC"])
+    style._add_fallbacks()
+    style._add_fallbacks()
+    assert plt.rcParams["font.family"] == ["sans-serif", "Noto Sans CJK SC", "Yu Gothic"]
+
+
+def test_long_class_names_are_shortened_and_take_no_room(tmp_path):
+    assert style.short("a" * 24) == "a" * 24 and style.short("a" * 25) == "a" * 23 + "…"
+    long, short = (folder_of(tmp_path / name[:5], (name, "plain")) for name in ("a rather long name " * 9, "short"))
+    figures = [plots.mixtures(Mixers.check(dataset=one, image_size=8, mixer="mixup")) for one in (long, short)]
+    boxes = []
+    for figure in figures:
+        drawn(figure)
+        renderer = figure.canvas.get_renderer()
+        heads = [ax.title.get_window_extent(renderer) for ax in figure.axes[:5]]
+        boxes.append([ax.get_window_extent(renderer).width for ax in figure.axes[:5]])
+        assert all(a.x1 < b.x0 for a, b in pairwise(heads)), "no header reaches into the next"
+    np.testing.assert_allclose(*boxes, atol=1)
+    assert any("a rather long name a ra…" in text for text in texts(figures[0]))
 
 
 @pytest.mark.parametrize("name", ["views", "gallery"])

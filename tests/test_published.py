@@ -6,6 +6,7 @@ import io
 import json
 import re
 import typing
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -14,6 +15,7 @@ from fake_results import fake_run
 
 from mixlab import evaluate, explorers, plots
 from mixlab.errors import ParamError
+from mixlab.methods import METHODS
 from mixlab.params import Compare
 from mixlab.plots.ours import ours, reported
 from mixlab.plots.published import ASSET, CHOSEN_ON, EVALUATIONS, KINDS, SELECTIONS, grouped, published
@@ -206,6 +208,57 @@ def test_ours_say_what_sets_them_apart(runs_dir):
     untrained = [s for s in scores if s.epochs == 0]
     assert untrained and all("untrained" in s.caveat and not s.used_labels for s in untrained)
     assert {s.selection for s in scores} == {"last"}
+
+
+def used(scores):
+    return {s.source: s.used_labels for s in scores}
+
+
+def test_labels_are_marked_where_a_method_or_what_it_started_from_used_them(tmp_path):
+    """By the facts of the methods, through any number of starts; an encoder that was never trained used none."""
+    names, folder = {}, tmp_path / "runs"
+
+    def add(name, method, expected, **values):
+        names[fake_run(folder, method, name=name, **values).name] = expected
+    for method, known in METHODS.items():
+        add(f"own {method}", method, known.needs_labels)
+    add("empty", "supcon", False, epochs=0)
+    add("from supcon", "simclr", True, init_from="own supcon")
+    add("from its child", "byol", True, init_from="from supcon", epochs=0)
+    add("from simclr", "simclr", False, init_from="own simclr")
+    add("from empty", "simclr", False, init_from="empty")
+    add("guided", "simclr", True, mixer="attentivemix", guide_from="own gensupcon")
+    add("from a lost one", "simclr", True, init_from="gone")
+    scores = ours(plots.evaluated(folder))
+    assert used(scores) == names
+    assert all(("is not known" in s.caveat) == (s.source == "from a lost one") for s in scores)
+    for s in scores:
+        assert ("ᴸ" in plots.grouped_table([s]).split("<p")[0]) == s.used_labels
+        floor, labelled = (plots.style_of(replace(s, source_kind="ours"))["mfc"] == plots.COLOURS[i] for i in (7, 1))
+        assert labelled == s.used_labels and floor == (s.source == "empty")
+
+
+def test_the_table_of_results_knows_of_labels_too(tmp_path):
+    for name, start, known in (("told", "a", False), ("old", "b", None), ("plain", "none", None)):
+        run = fake_run(tmp_path / "runs", "simclr", name=name, init_from=start)
+        result = {"status": "ok"} | ({} if known is None else {"labels_used": known})
+        (run / "result.json").write_text(json.dumps(result))
+    few = fake_run(tmp_path / "runs", "gensupcon", label_fraction=0.1)
+    evaluate.write_report(tmp_path / "runs", tmp_path / "results.csv")
+    scores = reported(tmp_path / "results.csv", ())
+    assert used(scores) == {"told": False, "old": True, "plain": False, few.name: True}
+    assert {s.source for s in scores if "not known" in s.caveat} == {"old"}
+    assert {s.dataset for s in scores if s.source == few.name} == {
+        "cifar10-mini, encoder trained with 10 % of the labels"}
+
+
+def test_a_share_of_the_labels_is_that_of_the_training(tmp_path):
+    """kNN and probes of such a run are given all labels, and say so; its own classifier is not."""
+    fake_run(tmp_path, "cross_entropy", label_fraction=0.1)
+    (one,) = plots.evaluated(tmp_path)
+    assert one.dataset == "cifar10-mini, encoder trained with 10 % of the labels"
+    for s in ours([one]):
+        assert ("with all labels" in s.caveat) == (s.evaluation != "supervised")
 
 
 def test_a_transfer_is_never_beside_the_data_sets_own(tmp_path):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import torch
 from mixlab import data, runs, snapshots
 from mixlab.encoders import Encoder
 from mixlab.errors import NonFiniteLossError, ParamError
-from mixlab.evaluate import features
+from mixlab.evaluate import Protocol, features
+from mixlab.evaluate.subjects import load_images
 from mixlab.files import sha256
 from mixlab.methods import METHODS
 from mixlab.optim import own_state
@@ -346,6 +348,81 @@ def test_an_encoder_can_start_from_another_run(finished):
     assert started["knn_top1"] == trained["knn_top1"]
     with pytest.raises(ParamError, match="init_from: a run with encoder resnet18"):
         train(tiny(finished.path.parent, init_from=finished.name, encoder="resnet18"), log=quiet)
+
+
+@pytest.fixture(scope="module")
+def held_out(tmp_path_factory):
+    """A trained run of seed 0 that held out a tenth of the images."""
+    return train(tiny(tmp_path_factory.mktemp("held"), method="simclr", epochs=1, val_fraction=0.1), log=quiet)
+
+
+def val_pixels(run):
+    """What a run held out, as its training cut it and as its evaluation does."""
+    one, other = load_splits(run.params()).queries.pixels, load_images(run, Protocol())["val"].pixels
+    assert torch.equal(one, other)
+    return one
+
+
+@pytest.mark.parametrize("changes", [{"init_from": "latest"}, {"mixer": "attentivemix", "guide_from": "latest"}])
+def test_no_image_is_held_out_that_the_run_it_starts_from_was_trained_on(held_out, changes, tmp_path):
+    folder = tmp_path / "runs"
+    shutil.copytree(held_out.path.parent, folder)
+    own = train(tiny(tmp_path / "other", epochs=0, seed=1, val_fraction=0.1), log=quiet)
+    assert own.params()["val_seed"] == own.result()["val_seed"] == 1
+    assert not torch.equal(val_pixels(own), val_pixels(held_out))
+    said = []
+    child = train(tiny(folder, seed=1, val_fraction=0.1, epochs=1, **changes), log=said.append)
+    assert torch.equal(val_pixels(child), val_pixels(held_out)) and "(drawn from seed 0)" in "".join(said)
+    assert child.params()["val_seed"] == child.result()["val_seed"] == 0 and child.params()["seed"] == 1
+    smaller = train(tiny(folder, seed=2, val_fraction=0.05, epochs=0, init_from=child.name), log=quiet)
+    assert len(val_pixels(smaller)) == 100
+    inside = [data.Images(val_pixels(run)) for run in (held_out, smaller)]
+    assert data.overlap(*inside) == 100, "a grandchild's, too"
+
+
+@pytest.mark.parametrize("parameter", runs.STARTS)
+def test_a_split_that_the_start_did_not_keep_is_refused(held_out, finished, parameter):
+    for start, val_fraction, message in (
+            (held_out, 0.2, r"val_fraction: at most 0.1, because {}, which it starts from, was trained on the other "
+                            r"ones; got 0.2 \(float\). Write val_fraction: 0.1."),
+            (finished, 0.1, r"val_fraction: 0, because {}, which it starts from, was trained on all of these images; "
+                            r"got 0.1 \(float\). Write val_fraction: 0.0.")):
+        params = tiny(start.path.parent, seed=1, mixer="attentivemix", val_fraction=val_fraction,
+                      **{parameter: start.name})
+        with pytest.raises(ParamError, match=f"^{message.format(start.name)}$"):
+            train(params, log=quiet)
+
+
+def test_an_untrained_start_has_seen_no_image(tmp_path):
+    start = train(tiny(tmp_path, epochs=0), log=quiet)
+    assert train(tiny(tmp_path, init_from=start.name, seed=1, epochs=0, val_fraction=0.1),
+                 log=quiet).result()["val_seed"] == 1
+
+
+def test_starts_that_disagree_or_are_gone_are_refused(held_out, tmp_path):
+    folder = tmp_path / "runs"
+    shutil.copytree(held_out.path.parent, folder)
+    other = train(tiny(folder, method="simclr", epochs=1, val_fraction=0.1, seed=1), log=quiet)
+    params = tiny(folder, mixer="attentivemix", init_from=held_out.name, guide_from=other.name, val_fraction=0.1)
+    with pytest.raises(ParamError, match="which it starts from, held out other images than .*; got 0.1"):
+        train(params, log=quiet)
+    child = train(tiny(folder, init_from=held_out.name, epochs=1, val_fraction=0.1), log=quiet)
+    shutil.rmtree(folder / held_out.name)
+    with pytest.raises(ParamError, match=f"{held_out.name}, which it starts from, is not there to say what it has"):
+        train(tiny(folder, init_from=child.name, val_fraction=0.1), log=quiet)
+
+
+def test_images_of_another_cifar_set_are_compared_by_their_pixels(tmp_path, monkeypatch):
+    whole = data.load
+
+    def load(name, *rest, split="train", **place):
+        images = whole("cifar10-mini", split=split)
+        return dataclasses.replace(images.subset(range(500)), checksum="") if (name, split) == ("cifar10", "train") \
+            else images
+    monkeypatch.setattr(data, "load", load)
+    start = train(tiny(tmp_path, dataset="cifar10", train_size="auto", epochs=1, batch_size=250), log=quiet)
+    with pytest.raises(ParamError, match=r"val_fraction: 0, because \d\d of the 200 images held out are of the cifa"):
+        train(tiny(tmp_path, init_from=start.name, val_fraction=0.1), log=quiet)
 
 
 def test_fine_tuning_starts_from_a_run_with_a_share_of_the_labels(finished, tmp_path):

@@ -13,11 +13,12 @@ from mixlab import data, files, runs
 from mixlab.attention import localisation
 from mixlab.errors import ParamError
 from mixlab.evaluate import Protocol, evaluate, write_report
-from mixlab.params import Pretrain
+from mixlab.params import Pretrain, load_splits
 from mixlab.runs.__main__ import main
 from mixlab.train import Trainer, train
 from mixlab.verify import retrain, select, verify
 from mixlab.verify.checks import checked
+from mixlab.verify.stored import splits_at_hand
 
 PROTOCOL = Protocol(probes=("lbfgs",), few_label_fractions=(), knn_k=(5,), geometry=False, robustness=False)
 
@@ -182,6 +183,17 @@ def test_other_or_missing_images_are_told_apart(run, images, monkeypatch):
         moved.rename(images)
     reseal(run.path / "result.json", lambda record: record.update(data_checksum="0" * 64))
     assert {"params.json", "data"} <= set(unsound(run)), "the name holds the checksum too"
+
+
+def test_a_run_of_before_val_seed_is_cut_by_its_own_seed(images, tmp_path):
+    """Today it would take over the split of the run it started from; what it did is what is verified."""
+    start = train(parameters(images, tmp_path, val_fraction=0.2, epochs=1), log=quiet)
+    older = runs.Run(tmp_path / "older")
+    shutil.copytree(start.path, older.path)
+    values = {k: v for k, v in start.params().items() if k != "val_seed"} | {"seed": 5, "init_from": start.name}
+    files.write_json(older.path / "params.json", values)
+    assert torch.equal(splits_at_hand(older).queries.pixels, data.load_splits(values).queries.pixels)
+    assert not torch.equal(load_splits(values).queries.pixels, data.load_splits(values).queries.pixels)
 
 
 def test_verifying_downloads_nothing(run, tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ from mixlab.data.folder import read_folder, read_part
 from mixlab.data.images import Images, channel_stats, check_labels, overlap
 from mixlab.data.known import CIFAR10_CLASSES, COARSE_CLASSES, FINE_CLASSES
 from mixlab.data.layout import read_layout
-from mixlab.data.splits import Splits, cut
+from mixlab.data.splits import Splits, cut, val_seed
 from mixlab.data.subsets import label_subset, split_validation, take
 from mixlab.data.summary import cifar_lines, folder_lines
 from mixlab.errors import ParamError, nearest, problem
@@ -27,7 +27,7 @@ from mixlab.files import check_path
 
 __all__ = ["DATASETS", "INTENSITIES", "Images", "Splits", "at_hand", "channel_stats", "check_labels",
            "check_name", "describe", "label_subset", "load", "load_splits", "load_train", "overlap", "project_folder",
-           "resolve", "split_validation", "take"]
+           "resolve", "split_validation", "take", "val_seed"]
 
 DATASETS = {
     "cifar10-mini": CIFAR10_CLASSES,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mixlab.errors import DataError, ParamError, problem
+from mixlab.errors import DataError, ParamError, listed, problem
 from mixlab.rng import Key
 
 
@@ -105,6 +105,6 @@ def _check_fraction(name, value, is_allowed, allowed):
 
 def _refuse_small(images, sizes, parameter, wanted):
     if sizes:
-        names = ", ".join(f"{images.classes[k] if k is not None else 'all'} ({n})" for k, n in sizes.items())
+        names = listed(f"{images.classes[k] if k is not None else 'all'} ({n})" for k, n in sizes.items())
         raise DataError(f"{parameter}: {wanted} of every class; got classes too small for it: {names}. "
                         f"Choose another fraction, or add images.")

@@ -1,7 +1,7 @@
 """``python -m mixlab.evaluate``: evaluates runs, or gathers what is stored into one table.
 
     python -m mixlab.evaluate latest
-    python -m mixlab.evaluate 'cifar10-*' --param probes=[lbfgs] --param device=cuda
+    python -m mixlab.evaluate 'cifar10-*' --runs-dir /disk/runs --param probes=[lbfgs] --param device=cuda
     python -m mixlab.evaluate params/linear_eval/quick.yaml
     python -m mixlab.evaluate --report runs reports/results.csv
 """
@@ -26,7 +26,7 @@ def main(arguments):
         _parser().error("name a run, a file of parameters, or --report RUNS_DIR CSV")
     try:
         if given.what:
-            _evaluate(given.what, given.param)
+            _evaluate(given.what, given.param, given.runs_dir)
         if given.report:
             _report(*given.report)
     except (ParamError, DataError, CheckpointError, NonFiniteLossError, OSError) as error:
@@ -43,15 +43,17 @@ def _parser():
     parser.add_argument("what", nargs="*", metavar="RUN", help="latest, a name, a path, a glob over names (in quotes), "
                         "or a .yaml file of parameters")
     parser.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="overrides the file")
+    parser.add_argument("--runs-dir", metavar="DIR", help="the folder of the runs, as --param runs_dir=DIR")
     parser.add_argument("--report", nargs=2, metavar=("RUNS_DIR", "CSV"), help="write one table of all evaluations")
     return parser
 
 
-def _evaluate(what, overrides):
+def _evaluate(what, overrides, runs_dir):
     files = [name for name in what if name.endswith((".yaml", ".yml"))]
     named = [name for name in what if name not in files]
     values = {name: value for file in files for name, value in load_yaml(file).items()}
-    params = LinearEval.check(**values | dict(_override(text) for text in overrides))
+    values |= dict(_override(text) for text in overrides) | ({} if runs_dir is None else {"runs_dir": runs_dir})
+    params = LinearEval.check(**values)
     runs = params.runs(named)
     for run, record in zip(runs, evaluate_all(runs, params.protocol()), strict=True):
         print(f"Result: {run.path}, evaluated on {record['dataset']}")

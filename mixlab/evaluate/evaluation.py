@@ -18,7 +18,7 @@ from mixlab.evaluate.protocol import DEFAULT_FRACTIONS, Protocol
 from mixlab.evaluate.rules import keep_earlier, kept_name
 from mixlab.evaluate.scoring import scores
 from mixlab.evaluate.sgd import Linear
-from mixlab.evaluate.subjects import check_run, file_names, is_own, load_images
+from mixlab.evaluate.subjects import check_run, file_names, is_own, leaks, load_images
 from mixlab.files import sha256, write, write_json
 
 PREDICTING = ("lbfgs", "sgd_augmented", "sgd")  # the first of these that was fitted gives the stored predictions
@@ -46,7 +46,7 @@ def evaluate(run, protocol=None, log=print):
         ParamError: k larger than the bank; a layer that the run has not.
     """
     protocol = protocol or Protocol()
-    marks, images = check_run(run, protocol), load_images(run, protocol)
+    marks, images = check_run(run, protocol) + leaks(run, protocol), load_images(run, protocol)
     fractions, left_out = _fractions(protocol, images["train"])
     identity = _identity(run, protocol, images)
     stored = None if protocol.fresh else _stored(run, protocol, identity)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from mixlab.errors import DataError
+from mixlab.errors import DataError, listed
 from mixlab.evaluate.logistic import Objective, feature_curvature, fit_logistic
 from mixlab.evaluate.scoring import scores
 from mixlab.evaluate.sgd import Linear, sgd_probe
@@ -122,7 +122,7 @@ def labelled_rows(labels, classes, fraction, seed):
     """
     groups = _shuffled(labels, Key(seed, "label_fraction"))
     kept = {k: group[:_rounded(len(group) * fraction)] for k, group in groups.items()}
-    small = ", ".join(f"{classes[k]} ({len(groups[k])})" for k in groups if not len(kept[k]))
+    small = listed(f"{classes[k]} ({len(groups[k])})" for k in groups if not len(kept[k]))
     if small:
         raise DataError(f"few_label_fractions {fraction}: at least one image of every class; got classes too small "
                         f"for it: {small}. Choose a larger fraction, or add images.")
@@ -142,9 +142,10 @@ def _rounded(number):
 def few_labels(found, fraction, protocol):
     """The row of the probe ``lbfgs`` on the encoder's features when only a fraction of every class is labelled.
 
-    Draw i takes the images that ``data.label_subset`` takes with seed + i, so that fine-tuning with that
-    ``label_fraction`` and seed sees the same labels. ``std`` is the sample's, None for a single draw; ``converged``
-    says whether all fits of all draws did.
+    Draw i takes the images that ``data.label_subset`` takes of the training images with seed + i. Fine-tuning from this
+    run (``init_from``) with that ``label_fraction``, the run's ``val_fraction`` and the seed ``protocol.seed + i`` sees
+    the same labels, unless run or protocol has a ``train_size``, which each seed draws anew. ``std`` is the sample's,
+    None for a single draw; ``converged`` says whether all fits of all draws did.
     """
     labels, values, sure, started = found.labels("train"), [], True, time.monotonic()
     images = found.images["train"]

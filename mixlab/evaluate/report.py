@@ -13,7 +13,8 @@ COLUMNS = ("run", "method", "mixer", "encoder", "trained_on", "dataset", "transf
            "setting", "evaluation", "layer", "protocol", "protocol_hash", "top1", "top1_std", "top5",
            "calibration_error", "val_top1", "draws", "alignment", "uniformity", "tolerance", "effective_rank", "dim",
            "within_between", "collapse", "train_images", "test_images", "train_checksum", "test_checksum",
-           "trained_by", "evaluated_by", "device", "threads", "versions", "seconds", "marks")
+           "trained_by", "evaluated_by", "device", "threads", "versions", "seconds", "marks", "label_fraction",
+           "init_from", "labels_used")
 MEASURES = ("alignment", "uniformity", "tolerance", "effective_rank", "dim", "within_between", "collapse")
 SHARED = ("run", "method", "mixer", "encoder", "trained_on", "dataset", "transfer", "epochs", "batch_size", "seed",
           "train_images", "test_images", "trained_by", "device")
@@ -26,14 +27,18 @@ def collect(runs_dir):
     Accuracies are fractions; what does not apply is None. Sorted by run, the newest evaluation first, then in the
     order of the evaluation. What two evaluations measured by equal rules is there once, from the newer one.
     ``setting`` is equal for runs that differ in their seed only, ``protocol_hash`` for numbers measured by equal rules.
+    ``label_fraction``, ``init_from`` and ``labels_used`` (whether labels went into the encoder; empty for runs of an
+    older mixlab) are those of the training.
     Raises:
         CheckpointError: a record that is damaged or of another mixlab, by name.
     """
     found = {}
     for run in sorted(runs.list_runs(runs_dir), key=lambda run: run.name):
-        name = runs.identity_hash(setting(run.params()))
+        values = run.params()
+        about = {"setting": runs.identity_hash(setting(values)), "labels_used": run.result().get("labels_used")}
+        about |= {name: values.get(name) for name in ("label_fraction", "init_from")}
         for row in [row for file in stored_files(run) for row in _rows(file)]:
-            found.setdefault(tuple(row[n] for n in ONCE), row | {"setting": name})
+            found.setdefault(tuple(row[n] for n in ONCE), row | about)
     return list(found.values())
 
 

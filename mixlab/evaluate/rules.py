@@ -14,7 +14,7 @@ DECIDING = {"knn": ("knn_temperature",), "sgd": SGD, "sgd_augmented": (*SGD, "au
             "own": (), "few": ("few_label_draws", "seed"), "robustness": ("robustness_size", *SGD, "augmented_passes"),
             "geometry": ("seed",)}
 # What does not make two runs different settings: they differ in their draws, or in where and how fast they ran.
-SAME_SETTING = ("seed", "data_dir", "runs_dir", "device", "compile", "checkpoint_every", "knn_every",
+SAME_SETTING = ("seed", "val_seed", "data_dir", "runs_dir", "device", "compile", "checkpoint_every", "knn_every",
                 "snapshot_every", "fresh", "interactive")
 
 

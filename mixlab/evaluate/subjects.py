@@ -51,6 +51,22 @@ def check_run(run, protocol):
     return [f"trained by mixlab {made_by}, evaluated by {code}"] if made_by != code else []
 
 
+def leaks(run, protocol):
+    """The mark (a list of one sentence, or none) of a run that held out what the run it starts from may have seen.
+
+    Training refuses such splits; earlier releases did not.
+    """
+    values = run.params()
+    leak = "images it held out may be among those that the run it starts from was trained on, so val may be too kind"
+    if not values["val_fraction"] or not is_own(run, protocol):
+        return []
+    try:
+        seed = runs.split_seed(values, run.result().get("data_checksum"), run.path.parent)
+    except ParamError:
+        return [leak]
+    return [leak] if seed != data.val_seed(values) else []
+
+
 def load_images(run, protocol):
     """The labelled images to evaluate ``run`` on: ``{"train", "test"}``, and ``"val"`` where the run held some out.
 

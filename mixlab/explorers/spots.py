@@ -59,14 +59,21 @@ def spots_of(panel, comparisons):
 
 
 def effect_in_words(effect):
-    """The effect with its interval as a sentence; "" where there is none."""
+    """The effect as a sentence with its intervals, that for one comparison and that for all; "" where there is none."""
     if effect is None:
         return ""
     text = f"{100 * effect.mean:+.1f} points to unmixed, {effect.n} paired seed{'s' if effect.n > 1 else ''}"
     if effect.interval is None:
         return f"{text}: no interval from one pair."
-    low, high = (100 * end for end in effect.interval)
-    return f"{text}; 95 % interval {low:+.1f} to {high:+.1f}" + (": it holds 0." if low <= 0 <= high else ".")
+    if effect.comparisons == 1:
+        return f"{text}; 95 % interval {_ends(effect.interval)}."
+    return (f"{text}; 95 % interval of this one alone {_ends(effect.interval)}, "
+            f"for all {effect.comparisons} comparisons at once {_ends(effect.wide)}.")
+
+
+def _ends(interval):
+    low, high = (100 * end for end in interval)
+    return f"{low:+.1f} to {high:+.1f}, which {'holds' if low <= 0 <= high else 'misses'} 0"
 
 
 def table_of(spot):

@@ -39,8 +39,8 @@ def _images_of(run):
 def clouds(params, runs, log=print):
     """A ``projection.Cloud`` for each of the runs that are ``alike``.
 
-    ``projection: auto`` is t-SNE for up to ``TSNE_POINTS`` images, else UMAP. The folder ``reports_dir`` is tried
-    first, so that a mistake in it is known before the work.
+    ``projection: auto`` is PCA of fewer images than t-SNE needs, t-SNE for up to ``TSNE_POINTS``, else UMAP. The folder
+    ``reports_dir`` is tried first, so that a mistake in it is known before the work.
     """
     if params.reports_dir != "none":
         writable_folder(data.resolve(params.reports_dir), "reports_dir")
@@ -52,8 +52,15 @@ def _cloud(params, run, layer, kind, log, epochs="all"):
                              seed=params.seed, data_dir=params.data_dir, neighbours=params.neighbours,
                              epochs=epochs, device=params.device, log=log)
     if kind == "auto":
-        found = projection.remap(found, "tsne" if len(found) <= TSNE_POINTS else "umap", seed=params.seed)
+        found = projection.remap(found, _kind_for(len(found)), seed=params.seed)
     return found
+
+
+def _kind_for(points):
+    """What ``projection: auto`` means for so many points."""
+    if points < projection.FEWEST["tsne"]:
+        return "pca"
+    return "tsne" if points <= TSNE_POINTS else "umap"
 
 
 def _pair(params, runs, clouds, log):
@@ -62,7 +69,9 @@ def _pair(params, runs, clouds, log):
     if len(clouds) > 1:
         return _on_same_images(params, clouds[:2], log)
     if runs[0].params()["method"] == CONTROL:
-        return [first, projection.remap(first, "pca" if first.kind != "pca" else "tsne", seed=params.seed)]
+        other = "pca" if first.kind != "pca" else "tsne"
+        fits = len(first) >= projection.FEWEST[other]
+        return [first, *([projection.remap(first, other, seed=params.seed)] if fits else [])]
     other = "projection" if params.layer == "encoder" else "encoder"
     same = params.model_copy(update={"points": max(len(first), 50)})
     return _on_same_images(params, [first, _cloud(same, runs[0], other, first.kind, log)], log)

@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import sysconfig
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from mixlab.grid.time import in_words, remaining
 from mixlab.params import Pretrain, cell_file, read_state
 
 NOTEBOOKS = ("pretrain.ipynb", "linear_eval.ipynb")
+INSTALLED = "share/mixlab/notebooks"  # below the environment, where a wheel puts them: see pyproject.toml
 
 
 @dataclass(frozen=True)
@@ -104,14 +106,14 @@ def _on_gpu(params):
 
 
 def _notebooks(wanted):
-    """The folder of the notebooks: as asked, the project's, or the one beside the package."""
-    beside = Path(__file__).parents[2] / "notebooks"
-    places = [data.resolve("notebooks"), beside] if wanted == "auto" else [data.resolve(wanted)]
-    for place in places:
+    """The folder of the notebooks: as asked, or the project's, the one beside the package, the installed one."""
+    beside, installed = Path(__file__).parents[2] / "notebooks", Path(sysconfig.get_path("data")) / INSTALLED
+    usual = [data.resolve("notebooks"), beside, installed]
+    for place in usual if wanted == "auto" else [data.resolve(wanted)]:
         if all((place / name).is_file() for name in NOTEBOOKS):
             return place
-    raise ParamError(problem("notebooks_dir", f"a folder with {' and '.join(NOTEBOOKS)}", wanted,
-                             "Name the folder of mixlab's notebooks"))
+    todo = f"Name the folder notebooks/ of mixlab's source; auto looks in {', '.join(map(str, usual))}"
+    raise ParamError(problem("notebooks_dir", f"a folder with {' and '.join(NOTEBOOKS)}", wanted, todo))
 
 
 def _sorted(params, place, known, on_finished):

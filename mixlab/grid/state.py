@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from mixlab import evaluate, runs
 from mixlab.errors import CheckpointError
 from mixlab.files import read_json
-from mixlab.params import identity, load_splits, name_start, settle
+from mixlab.params import identity, load_splits, name_start, settle, settle_split
 
 # What decides which images a run sees, and whether its method can use them.
 DATA_NAMES = ("dataset", "data_dir", "image_size", "skip_broken", "intensity", "train_size", "val_fraction",
@@ -32,7 +32,8 @@ class Names:
             train, queries = (SimpleNamespace(checksum=part.checksum) for part in (splits.train, splits.queries))
             self.known[key] = SimpleNamespace(train=train, queries=queries), len(splits.train)
         checksums, count = self.known[key]
-        return runs.Run(self.runs_dir / runs.run_name(identity(settle(values, count), checksums)))
+        values = settle(settle_split(values, checksums.train.checksum), count)
+        return runs.Run(self.runs_dir / runs.run_name(identity(values, checksums)))
 
 
 def evaluated(run, protocol):

@@ -1,12 +1,11 @@
 """i-Mix: the image ids are labels, and a mixture has the mixed label."""
 
-import numpy as np
 import torch
 from torch import nn
 
 from mixlab.heads import projector
 from mixlab.losses import soft_info_nce
-from mixlab.mixers.draws import draw_lam
+from mixlab.mixers import draw_larger
 from mixlab.momentum import KeyBranch, Queue, with_batchnorm
 
 
@@ -14,7 +13,8 @@ class IMix(nn.Module):
     """i-Mix on MoCo: a mixture of view 1 finds the keys of its two images, in proportion to their shares.
 
     L = -lam log p(k_i | q) - (1 - lam) log p(k_j | q), p over the clean keys of this batch and of the queue.
-    The first image has the larger share: lam becomes max(lam, 1 - lam), where the mixer draws from a Beta law.
+    The first image has the larger share: lam becomes max(lam, 1 - lam), where the mixer draws from a Beta law; one that
+    has a law of its own keeps it, alone or in a ``Pick``.
 
     Args:
         mixer: a mixer that mixes.
@@ -39,9 +39,7 @@ class IMix(nn.Module):
 
     def forward(self, batch):
         x1, x2 = batch.views
-        key, count = batch.key.child("mixer"), len(x1)
-        lam = draw_lam(self.mixer, count, key) if self.mixer.has_alpha else None  # (B,), on the host
-        draw = self.mixer.draw(x1, x1, key, lam=None if lam is None else np.maximum(lam, 1 - lam))
+        count, draw = len(x1), draw_larger(self.mixer, x1, x1, batch.key.child("mixer"))
         q = self.projector(self.encoder(x1, others=x1, draw=draw))  # (B, proj_dim)
         k = self.key_branch(x2, batch.key.child("keys"))
         targets = draw.targets(torch.arange(count, device=q.device), count)  # (B, B)

@@ -9,7 +9,7 @@ from mixlab.mixers.attentive import AttentiveMix, EncoderGuide
 from mixlab.mixers.blends import ManifoldMixup, Mixup, NoMix
 from mixlab.mixers.draws import pair_views, pairs_shown_before, shown_before
 from mixlab.mixers.masks import FMix, GridMix, SmoothMix
-from mixlab.mixers.pick import Pick
+from mixlab.mixers.pick import Pick, draw_larger
 from mixlab.mixers.records import Draw, Mixed, Mixer
 from mixlab.mixers.regions import CutMix, ResizeMix, SaliencyMix
 from mixlab.mixers.saliency import saliency
@@ -29,5 +29,5 @@ MIXERS = {
 }
 
 __all__ = ["MIXERS", "AttentiveMix", "CutMix", "Draw", "EncoderGuide", "FMix", "GridMix", "ManifoldMixup", "Mixed",
-           "Mixer", "Mixup", "NoMix", "Pick", "ResizeMix", "SaliencyMix", "SmoothMix", "pair_views",
+           "Mixer", "Mixup", "NoMix", "Pick", "ResizeMix", "SaliencyMix", "SmoothMix", "draw_larger", "pair_views",
            "pairs_shown_before", "saliency", "shown_before"]

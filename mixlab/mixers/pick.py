@@ -7,7 +7,7 @@ import torch
 
 from mixlab.errors import nearest, problem
 from mixlab.mixers.blends import Mixup
-from mixlab.mixers.draws import LAM_PER, check_fields, check_images, draw_partner, is_number
+from mixlab.mixers.draws import LAM_PER, check_fields, check_images, draw_lam, draw_partner, is_number
 from mixlab.mixers.records import Draw, Mixer
 from mixlab.mixers.regions import CutMix
 from mixlab.rng import to_device
@@ -43,15 +43,19 @@ class Pick(Mixer):
     def __post_init__(self):
         check_fields(self, _check_from(self.pick_from), _check_probs(self.pick_probs, self.pick_from),
                      _check_per(self.pick_per, self.pick_from))
+        object.__setattr__(self, "has_alpha", any(mixer.has_alpha for mixer in self.pick_from))
 
     def draw(self, images, others, key, partner="permute", lam=None, guide=None):
         check_images(self, images, others, guide)
         partner = draw_partner(partner, len(images), len(others), key)
+        return self.together(images, key, lambda mixer: mixer.draw(images, others, key, partner, lam,
+                                                                   guide if mixer.takes_guide else None))
+
+    def together(self, images, key, draw):
+        """One Draw for ``images`` of those that ``draw`` makes with each mixer picked for them by ``key``."""
         count = 1 if self.pick_per == "batch" else len(images)
         chosen = key.child("pick").generator().choice(len(self.pick_from), count, p=self._probs())  # (1,) or (n,)
-        draws = {number: self._mixer(number).draw(images, others, key, partner, lam,
-                                                  guide if self.pick_from[number].takes_guide else None)
-                 for number in sorted(set(chosen.tolist()))}
+        draws = {number: draw(self._mixer(number)) for number in sorted(set(chosen.tolist()))}
         return draws[chosen[0]] if len(draws) == 1 else _together(draws, to_device(images.device, chosen))
 
     def _probs(self):
@@ -63,6 +67,18 @@ class Pick(Mixer):
         mixer = self.pick_from[number]
         shared = {field.name for field in fields(mixer)} & {"alpha", "lam_per", "mix_prob"}
         return replace(mixer, **{name: getattr(self, name) for name in shared})
+
+
+def draw_larger(mixer, images, others, key):
+    """``mixer.draw``, but of shares that follow a Beta law the larger goes to the first image: max(lam, 1 - lam).
+
+    A mixer with a law of its own keeps it; ``Pick`` holds this for each of its mixers. Arguments, result and errors as
+    in ``Mixer.draw``.
+    """
+    if isinstance(mixer, Pick):
+        return mixer.together(images, key, lambda picked: draw_larger(picked, images, others, key))
+    lam = draw_lam(mixer, len(images), key) if mixer.has_alpha else None  # (n,), on the host
+    return mixer.draw(images, others, key, lam=None if lam is None else np.maximum(lam, 1 - lam))
 
 
 def _together(draws, chosen):

@@ -16,10 +16,12 @@ from mixlab.params.build import (
     load_splits,
     name_start,
     settle,
+    settle_split,
     view_names,
 )
 from mixlab.params.cells import Cell, cell_file, described, read_state, unmixed
 from mixlab.params.compare import Compare
+from mixlab.params.labels import labels_used
 from mixlab.params.linear_eval import LinearEval
 from mixlab.params.mixers import Mixers
 from mixlab.params.mixing import mixing_stops
@@ -28,4 +30,5 @@ from mixlab.params.visualize import Visualize
 
 __all__ = ["Ablation", "Benchmark", "Cell", "Compare", "LinearEval", "Mixers", "Params", "Pretrain", "Visualize",
            "allowed", "build", "build_guide", "build_method", "build_mixer", "build_recipes", "cell_file", "described",
-           "identity", "load_splits", "mixing_stops", "name_start", "read_state", "settle", "unmixed", "view_names"]
+           "identity", "labels_used", "load_splits", "mixing_stops", "name_start", "read_state", "settle",
+           "settle_split", "unmixed", "view_names"]

@@ -79,13 +79,13 @@ def build(values, splits):
 
 
 def name_start(values):
-    """Resolved ``values`` with the runs that ``init_from`` and ``guide_from`` mean by name, and their checksums.
+    """Resolved ``values`` with the runs that ``runs.STARTS`` mean by name, and the checksums of their encoders.
 
     Raises:
         ParamError: there is no such run, or the encoder to start from is of another kind.
         CheckpointError: it is not finished, or damaged.
     """
-    for parameter in ("init_from", "guide_from"):
+    for parameter in runs.STARTS:
         if values[parameter] not in (None, "none", "own"):
             values = values | _named(values, parameter)
     if values["init_from"] != "none":
@@ -123,6 +123,19 @@ def settle(values, train_size):
     return values | {"queue_size": max(min(4096, train_size // 2), values["batch_size"])}
 
 
+def settle_split(values, checksum):
+    """Resolved ``values`` with ``val_seed``, of the split that holds images out; as they are where none are held out.
+
+    A run that starts from others which saw the same images holds out what they did. ``checksum`` is of those to train
+    on, as ``data.Images`` has it.
+    Raises:
+        ParamError: there is no such split, see ``runs.split_seed``.
+    """
+    if not values["val_fraction"] or "val_seed" in values:
+        return values
+    return values | {"val_seed": runs.split_seed(values, checksum, data.resolve(values["runs_dir"]))}
+
+
 def load_splits(values, log=print):
     """The images of resolved ``values``, refused where the method or the batch could not use them.
 
@@ -130,6 +143,10 @@ def load_splits(values, log=print):
     """
     needs_labels = METHODS[values["method"]].needs_labels
     splits = data.load_splits(values, log)
+    settled = settle_split(values, splits.train.checksum)
+    if data.val_seed(settled) != data.val_seed(values):
+        splits = data.load_splits(settled, log)
+    _check_unseen(values, splits)
     if needs_labels and splits.train.labels is None:
         raise DataError(problem("dataset", f"labelled images, because method {values['method']} needs labels",
                                 values["dataset"], "Use method simclr, or sort the images into class subfolders"))
@@ -142,6 +159,30 @@ def load_splits(values, log=print):
     return splits
 
 
+def _check_unseen(values, splits):
+    """Refuses held-out images among those that a start saw under another data set's name: CIFAR holds parts of itself.
+
+    Of one checksum ``settle_split`` knows; folders of images are compared by path and checksum only.
+    """
+    starts = runs.lineage(values, data.resolve(values["runs_dir"])) if splits.knn_split == "val" else ()
+    for theirs in [start.run.params() for start in starts if start.run is not None and start.is_trained]:
+        other, place = theirs["dataset"], {"data_dir": values["data_dir"]}
+        if not _is_related(values["dataset"], other):
+            continue
+        here = data.at_hand(other, None if values["data_dir"] == "auto" else values["data_dir"])
+        seen = data.overlap(data.load_train(theirs | place), splits.queries) if here else len(splits.queries)
+        if seen:
+            words = f"{seen} of the {len(splits.queries)} images held out {'are' if here else 'may be'} of the {other}"
+            raise ParamError(problem(
+                "val_fraction", f"0, because {words} images that a run which it starts from was trained on",
+                values["val_fraction"], "Write val_fraction: 0.0"))
+
+
+def _is_related(name, other):
+    """Whether two names are of different data sets that share images."""
+    return name != other and {name, other} <= data.DATASETS.keys() and name.split("-")[0] == other.split("-")[0]
+
+
 def identity(values, splits):
     """What changes the numbers: resolved ``values`` without paths, pace and device, and the checksums of the images.
 
@@ -151,6 +192,8 @@ def identity(values, splits):
             if k not in PATHS_AND_PACE + IN_THE_CHECKSUMS and (k not in LATER or v != LATER[k])}
     if "guide_from_sha256" in kept:
         del kept["guide_from"]
+    if kept.get("val_seed") == kept["seed"]:
+        del kept["val_seed"]
     return kept | {"dataset": kept["dataset"].split(":")[0], "data_checksum": splits.train.checksum,
                    "queries_checksum": splits.queries.checksum}
 

@@ -215,7 +215,7 @@ def interaction(results):
     ax.axhline(0, color="black", lw=0.8)
     ax.set_xticks(range(len(spots)), [verbatim(spot_label(panels[0], spot)) for spot in spots], rotation=40, ha="right",
                   fontsize=8)
-    ax.set_ylabel(f"difference to unmixed, in points\n({results.measure})", fontsize=9)
+    ax.set_ylabel(f"difference to unmixed, in points\n({results.measure}; bars: 95 % for one)", fontsize=9)
     ax.grid(alpha=0.3)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", fontsize=8, frameon=False)
     return figure

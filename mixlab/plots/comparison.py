@@ -45,7 +45,7 @@ def style_of(score):
 
     Hollow: the number is the best or the median of several epochs on the test set.
     """
-    colour = FLOOR if score.epochs == 0 else LABELLED if score.used_labels else PLAIN
+    colour = FLOOR if score.is_untrained else LABELLED if score.used_labels else PLAIN
     face = "none" if score.selection in SEVERAL_TEST_EPOCHS else colour
     if score.is_ours:
         return {"mfc": face, "mec": "black", "color": "black", "ms": 8, "capsize": 2}

@@ -7,7 +7,7 @@ from mixlab import data
 from mixlab.errors import DataError, ParamError
 from mixlab.plots.evaluated import PROBES
 from mixlab.plots.evaluation import note
-from mixlab.plots.style import verbatim
+from mixlab.plots.style import short, verbatim
 
 ANNOTATED = 20  # classes up to which the matrix carries names and numbers
 
@@ -53,7 +53,7 @@ def confusion(one):
     if small:
         _write_numbers(ax, shares)
     places = np.arange(len(names)) if small else []
-    shown = [verbatim(name) for name in names] if small else []
+    shown = [short(name) for name in names] if small else []
     ax.set_xticks(places, shown, rotation=45, ha="right", fontsize=8)
     ax.set_yticks(places, shown, fontsize=8)
     ax.set(xlabel="predicted", ylabel="true class")
@@ -85,8 +85,8 @@ def confused_pairs(one, data_dir="auto", pairs=6, images=8):
     names = answers_of(one)[2]
     for row, (true, predicted, count, total) in zip(axes, found, strict=True):
         _strip(row, pixels, wrong_index(one, true, predicted)[:images])
-        row[0].set_ylabel(verbatim(f"{names[true]} → {names[predicted]}\n{count} of {total}"), fontsize=9, rotation=0,
-                          ha="right", va="center")
+        label = f"{short(names[true])} → {short(names[predicted])}\n{count} of {total}"
+        row[0].set_ylabel(label, fontsize=9, rotation=0, ha="right", va="center")
     figure.suptitle(f"true class → what was said ({answerer(one)})", fontsize=10)
     return figure
 

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 from mixlab.errors import ParamError, nearest, problem
-from mixlab.plots.style import PALETTE, verbatim
+from mixlab.plots.style import PALETTE, short, verbatim
 
 COLOURINGS = ("label", "prediction", "right/wrong", "purity")
 MARKERS = ("o", "D", "^")
@@ -140,7 +140,7 @@ def _legend(figure, clouds, colour):
             max((cloud.classes for cloud in known), key=len)))
         handles = [Line2D([], [], ls="", marker=_look(k, colour)[1], color=_look(k, colour)[0], ms=5) for k in names]
         columns = max(2, min(len(names), int(figure.get_figwidth() // 1.25)))
-        shown = [verbatim(textwrap.shorten(str(name), 18, placeholder="…") or name[:18]) for name in names.values()]
+        shown = [short(name, 18) for name in names.values()]
         figure.legend(handles, shown, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
     if text:
         figure.legend([Line2D([], [], ls="")], [text], loc="outside lower center", fontsize=8, frameon=False,

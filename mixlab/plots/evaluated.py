@@ -12,6 +12,7 @@ import numpy as np
 from mixlab import data, evaluate, runs
 from mixlab.errors import CheckpointError
 from mixlab.files import sha256
+from mixlab.params import labels_used
 
 MONITOR_TEMPERATURE = 0.1  # of the kNN that a run records while it trains
 READ = ("method", "mixer", "encoder", "epochs", "seed", "batch_size", "dataset", "trained_on", "data_checksum", "knn",
@@ -56,7 +57,8 @@ class Evaluated:
         fewer = asked not in ("auto", values.get("train_size") if name == trained_on else "auto")
         parts = [(trained_on != name, f"encoder from {trained_on}"),
                  (values.get("train_size", "auto") != "auto", f"{values.get('train_size')} training images"),
-                 (values.get("label_fraction", 1) < 1, f"{100 * values.get('label_fraction', 1):g} % of the labels"),
+                 (values.get("label_fraction", 1) < 1,
+                  f"encoder trained with {100 * values.get('label_fraction', 1):g} % of the labels"),
                  (values.get("val_fraction", 0) > 0, f"{100 * values.get('val_fraction', 0):g} % held out"),
                  (fewer, f"{asked} images for kNN and probes")]
         return ", ".join([name, *[text for applies, text in parts if applies]])
@@ -68,9 +70,22 @@ class Evaluated:
         return self.record["method"] + ("" if start == "none" else f" (fine-tuned from {start})")
 
     @property
+    def labels(self):
+        """Whether labels went into the encoder. Where a run that it started from is gone, it counts as such."""
+        return self._labels is not False
+
+    @property
+    def _labels(self):
+        if not self.values:  # lost: what the record says of the method decides
+            return labels_used({name: self.record[name] for name in ("method", "epochs")}, self.run.path.parent)
+        return labels_used(self.values, self.run.path.parent)
+
+    @property
     def caveat(self):
-        """What the record marks, and that an encoder was not trained at all."""
-        return "; ".join((["untrained encoder"] if self.is_untrained else []) + self.record.get("marks", []))
+        """What the record marks, that an encoder was not trained at all, or that what it started from is gone."""
+        own = ["untrained encoder"] if self.is_untrained else []
+        own += ["whether labels were used is not known: a run that it started from is gone"] * (self._labels is None)
+        return "; ".join(own + self.record.get("marks", []))
 
     @property
     def is_untrained(self):

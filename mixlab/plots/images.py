@@ -7,9 +7,12 @@ import torch
 from mixlab import data
 from mixlab.mixers import MIXERS, pair_views, saliency
 from mixlab.params import build_guide, build_mixer, build_recipes, view_names
-from mixlab.plots.style import COLOURS
+from mixlab.plots.style import COLOURS, short
 from mixlab.rng import Key
 from mixlab.views import draw_views
+
+SHARE_BATCH = 16  # mixtures drawn together for the histogram of shares
+SHARE_PIXELS = 2**22  # of the images that it is drawn for, so that large ones fit
 
 
 @torch.no_grad()
@@ -105,21 +108,38 @@ def example(values, name, alpha=None):
 
 @torch.no_grad()
 def shares(params, alphas=(0.2, 0.5, 1.0, 2.0, 4.0), draws=4000):
-    """Left, Beta(alpha, alpha) for several alpha; right, the shares this mixer really draws, measured on its masks."""
+    """Left, Beta(alpha, alpha) for several alpha; right, the shares this mixer really draws, measured on its masks.
+
+    It draws them for views of training images, since some mixers look where to cut, in many small batches, since some
+    draw once for a batch.
+    """
     values = params.resolved()
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained")
     for alpha, colour in zip(alphas, COLOURS, strict=False):
         left.plot(*beta_density(alpha), color=colour, label=f"$\\alpha$ = {alpha:g}")
     left.set(ylim=(0, 4), xlabel="wanted share $\\lambda$", ylabel="density", title="Beta($\\alpha$, $\\alpha$)")
     left.legend(fontsize=8)
-    blank = torch.zeros(draws, 1, values["image_size"], values["image_size"])
-    lam = build_mixer(values).draw(blank, blank, Key(params.seed, "shares")).lam
+    lam = _drawn_shares(params, draws)
     right.hist(lam.numpy(), bins=40, range=(0, 1), color=COLOURS[0])
     alpha = "" if values["alpha"] is None else f", $\\alpha$ = {values['alpha']:g}"
     right.set(xlabel="measured share $\\lambda$", ylabel="mixtures", title=f"{values['mixer']}{alpha}: {draws:,} draws")
     for ax in (left, right):
         ax.grid(alpha=0.3)
     return figure
+
+
+def _drawn_shares(params, draws):
+    """Measured shares (draws,) of batches of ``SHARE_BATCH`` mixtures."""
+    count = min(256, max(SHARE_BATCH, SHARE_PIXELS // params.image_size**2))
+    shown, recipe, values = sample(params, count)
+    first, others = (draw_views(shown.pixels, recipe, Key(params.seed, f"figure/view{i}")) for i in range(2))
+    mixer = build_mixer(values, build_guide(values, recipe.mean, recipe.std) or saliency)
+    order = Key(params.seed, "shares").generator().permutation(len(shown))
+    found = []
+    for number in range(-(-draws // SHARE_BATCH)):
+        index = np.roll(order, -number * SHARE_BATCH)[:SHARE_BATCH]
+        found.append(mixer.draw(first[index], others[index], Key(params.seed, "shares", step=number)).lam)
+    return torch.cat(found)[:draws]
 
 
 def phi(targets, kind="dot"):
@@ -177,8 +197,8 @@ def _rgb(images):
 
 
 def class_name(images, row):
-    """The class of an image, spelt so that matplotlib shows it as it is; '' without labels."""
-    return "" if images.labels is None else str(images.classes[int(images.labels[row])]).replace("$", r"\$")
+    """The class of an image as figures show it, shortened where it is long; '' without labels."""
+    return "" if images.labels is None else short(images.classes[int(images.labels[row])])
 
 
 def _grid(rows, columns, widths=None):
@@ -199,6 +219,7 @@ def _soft_label(ax, names, lam):
     """Two horizontal bars: the share of each image's class."""
     ax.barh([1, 0], [lam, 1 - lam], color=COLOURS[:2], height=0.55)
     for y, name, share in zip((1, 0), names, (lam, 1 - lam), strict=True):
-        ax.text(0.02, y, f"{name} {share:.2f}", va="center", fontsize=9,
-                bbox={"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1})
+        text = ax.text(0.02, y, f"{name} {share:.2f}", va="center", fontsize=9,
+                       bbox={"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1})
+        text.set_in_layout(False)  # a wide name takes no room from the pictures
     ax.set(xlim=(0, 1), ylim=(-0.7, 1.7))

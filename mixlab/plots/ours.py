@@ -6,6 +6,7 @@ import statistics
 from dataclasses import replace
 
 from mixlab import evaluate
+from mixlab.params import labels_used
 from mixlab.plots.published import Score
 
 HOW = {"sgd": "SGD", "sgd_augmented": "SGD on crops", "lbfgs": "L-BFGS"}  # the probe of our scores, in their caveat
@@ -53,16 +54,19 @@ def _measured(one):
     """Triples (kind, as in ``evaluate.rules``; what was measured; score) of one evaluation, accuracies in percent."""
     record = one.record
     base = Score(one.method, record["mixer"], record["encoder"], record["epochs"], record["batch_size"],
-                 one.dataset, "unknown", "", None, None, "last", 0.0, None, 1, one.run.name, "ours", one.caveat)
+                 one.dataset, "unknown", "", None, None, "last", 0.0, None, 1, one.run.name, "ours", one.caveat,
+                 labels=one.labels)
+    few = "kNN and probe with all labels" if one.values.get("label_fraction", 1) < 1 else ""
     for entry in record["knn"]:
         rule = {"knn_k": entry["k"], "knn_temperature": entry["temperature"]}
         yield "knn", ("knn", entry["layer"], *rule.values()), replace(
-            base, evaluation="knn", feature_layer=entry["layer"], value=100 * entry["top1"], **rule)
+            base, evaluation="knn", feature_layer=entry["layer"], value=100 * entry["top1"],
+            caveat=_joined(few, one.caveat), **rule)
     for entry in record["probes"]:
         how = HOW[entry["probe"]] + (f", {entry['epochs']} epochs" if entry["epochs"] else "")
         yield entry["probe"], (entry["probe"], entry["layer"], entry["epochs"]), replace(
             base, evaluation=_kind(entry["probe"]), feature_layer=entry["layer"], value=100 * entry["top1"],
-            caveat=_joined(how, one.caveat))
+            caveat=_joined(how, few, one.caveat))
     if record.get("own_head"):
         value = 100 * record["own_head"]["top1"]
         yield "own", ("own_head",), replace(base, evaluation="supervised", value=value)
@@ -105,16 +109,27 @@ def _reported(row, protocols):
     if kind == "knn":
         temperature = re.search(r"temperature ([0-9.]+)", row["protocol"])
         knn = {"knn_k": int(detail), "knn_temperature": float(temperature[1])}
-    caveat = _joined(HOW.get(detail), "untrained encoder" if row["epochs"] == "0" else "", row["marks"],
+    caveat = _joined(HOW.get(detail), _origin(row), row["marks"],
                      f"{row['protocol']} (protocol {row['protocol_hash']})" if several else "", TABLE_ONLY)
-    return Score(row["method"], row["mixer"], row["encoder"], int(row["epochs"]), int(row["batch_size"]),
+    start, used = row.get("init_from") or "none", row.get("labels_used") or None
+    method = row["method"] + ("" if start == "none" else f" (fine-tuned from {start})")
+    known = used == "True" if used else labels_used({"method": row["method"], "epochs": int(row["epochs"])}, ".")
+    return Score(method, row["mixer"], row["encoder"], int(row["epochs"]), int(row["batch_size"]),
                  _dataset(row), {"knn": "knn", "own": "supervised", "probe": _kind(detail)}[kind],
                  "" if kind == "own" else row["layer"], *knn.values(), "last", 100 * float(row["top1"]), None, 1,
-                 row["run"], "ours", caveat)
+                 row["run"], "ours", caveat, labels=known is not False or (used is None and start != "none"))
+
+
+def _origin(row):
+    """That an encoder was not trained, or that an older table does not say what the one it started from had seen."""
+    if (row.get("init_from") or "none") == "none":
+        return "untrained encoder" if row["epochs"] == "0" else ""
+    return "" if row.get("labels_used") else "whether labels were used where it started is not known"
 
 
 def _dataset(row):
     """As ``Evaluated.dataset``, as far as the table tells."""
     parts = [row["dataset"]] + ([f"encoder from {row['trained_on']}"] if row["trained_on"] != row["dataset"] else [])
-    whole = WHOLE.get(row["dataset"], row["train_images"])
-    return ", ".join(parts + ([f"{row['train_images']} training images"] if row["train_images"] != whole else []))
+    whole, share = WHOLE.get(row["dataset"], row["train_images"]), float(row.get("label_fraction") or 1)
+    parts += [f"{row['train_images']} training images"] if row["train_images"] != whole else []
+    return ", ".join(parts + ([f"encoder trained with {100 * share:g} % of the labels"] if share < 1 else []))

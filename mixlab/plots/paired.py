@@ -10,13 +10,14 @@ CONFIDENCE = 0.95
 class Effect:
     """The mean of paired differences in accuracy, as fractions, with Student's interval; None where n is below 2.
 
-    ``wide`` is the interval that holds for all comparisons at once (Bonferroni).
+    ``wide`` is the interval that holds for all ``comparisons`` at once (Bonferroni).
     """
 
     mean: float
     n: int
     interval: tuple | None
     wide: tuple | None
+    comparisons: int = 1
 
 
 def mean_and_spread(group):
@@ -35,9 +36,10 @@ def effect(pairs, comparisons=1):
     differences = [made.top1 - other.top1 for made, other in pairs]
     mean, n = statistics.fmean(differences), len(differences)
     if n < 2:
-        return Effect(mean, n, None, None)
+        return Effect(mean, n, None, None, comparisons)
     error = statistics.stdev(differences) / n**0.5
-    return Effect(mean, n, *(_interval(mean, error, n, 1 - (1 - CONFIDENCE) / m) for m in (1, comparisons)))
+    intervals = [_interval(mean, error, n, 1 - (1 - CONFIDENCE) / m) for m in (1, comparisons)]
+    return Effect(mean, n, *intervals, comparisons)
 
 
 def _interval(mean, error, n, confidence):

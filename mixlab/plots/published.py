@@ -27,7 +27,7 @@ SELECTIONS = {
 }
 CHOSEN_ON = {"test": "§", "held_out": "", "unknown": ""}  # by what images hyper-parameters or epoch were chosen: a mark
 KINDS = ("paper", "readme", "docs", "thread", "slides", "plot", "memory", "ours")
-LABELLED = {"crossentropy", "supcon", "mixsupcon", "maxmargin", "epssupinfonce", "unicon", "genscl"}
+LABELLED = {"crossentropy", "supcon", "mixsupcon", "maxmargin", "epssupinfonce", "unicon", "genscl"}  # as published
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Score:
         source, source_kind: where it stands; one of ``KINDS``.
         caveat: what a reader has to know before quoting it.
         chosen_on: a key of ``CHOSEN_ON``: ``test`` where the test images had a say in the number's own settings.
+        labels: whether labels went into the encoder, where that is known of the very run; None goes by the method.
     """
 
     method: str
@@ -64,6 +65,7 @@ class Score:
     source_kind: str
     caveat: str
     chosen_on: str = "unknown"
+    labels: bool | None = None
 
     @property
     def is_ours(self):
@@ -79,7 +81,12 @@ class Score:
     @property
     def used_labels(self):
         """Whether the encoder saw labels before the evaluation."""
-        return self.epochs != 0 and _letters(self.family) in LABELLED
+        return self.labels if self.labels is not None else self.epochs != 0 and _letters(self.family) in LABELLED
+
+    @property
+    def is_untrained(self):
+        """Whether the encoder was not trained at all, here or in a run that it started from."""
+        return self.epochs == 0 and "untrained" in self.caveat
 
     @property
     def family(self):
@@ -113,7 +120,7 @@ def _typed(row):
     number = {"epochs": int, "batch_size": int, "knn_k": int, "seeds": int,
               "knn_temperature": float, "value": float, "spread": float}
     values = {n: number[n](v) if v else None for n, v in row.items() if n in number}
-    return Score(**({f.name: row[f.name] for f in fields(Score)} | values))
+    return Score(**({f.name: row[f.name] for f in fields(Score) if f.name in row} | values))
 
 
 def select(scores, *, dataset="all", evaluation="all", encoder="all", method="all"):

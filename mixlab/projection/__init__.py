@@ -7,7 +7,8 @@ A map loses most of what it shows: read the quality beside it, and the true neig
 """
 
 from mixlab.projection.cloud import LAYERS, Cloud, cloud, remap
-from mixlab.projection.maps import PROJECTIONS, Map, fit
+from mixlab.projection.maps import FEWEST, PROJECTIONS, Map, fit
 from mixlab.projection.quality import nearest_neighbours, quality
 
-__all__ = ["LAYERS", "PROJECTIONS", "Cloud", "Map", "cloud", "fit", "nearest_neighbours", "quality", "remap"]
+__all__ = ["FEWEST", "LAYERS", "PROJECTIONS", "Cloud", "Map", "cloud", "fit", "nearest_neighbours", "quality",
+           "remap"]

@@ -7,7 +7,7 @@ import torch
 from mixlab import data, parallel, runs
 from mixlab.errors import NonFiniteLossError, ParamError, RankError, problem
 from mixlab.files import writable_folder, write_json
-from mixlab.params import identity, load_splits, name_start, settle
+from mixlab.params import identity, load_splits, name_start, settle, settle_split
 from mixlab.precision import exact_fp32
 from mixlab.train.launch import launch
 from mixlab.train.signals import stop_on_signal
@@ -62,7 +62,9 @@ def _session(values, ranks, on_epoch, log):
     splits = load_splits(values, log)
     for note in splits.train.notes:
         log(note)
-    values = settle(values, len(splits.train))
+    values = settle(settle_split(values, splits.train.checksum), len(splits.train))
+    if data.val_seed(values) != values["seed"]:
+        log(f"Held out are the images that the run it starts from held out (drawn from seed {values['val_seed']}).")
     who = identity(values, splits)
     ranks.same("a run with the hash", runs.identity_hash(who))
     with ExitStack() as stack:

@@ -13,7 +13,7 @@ from mixlab.evaluate import knn_top1
 from mixlab.heads import layout
 from mixlab.mixers import MIXERS
 from mixlab.optim import build_optimizer, learning_rate, own_state, restore_optimizer
-from mixlab.params import build, build_recipes, mixing_stops
+from mixlab.params import build, build_recipes, labels_used, mixing_stops
 from mixlab.rng import Key, to_device
 from mixlab.views import Batch, apply_views, draw_views
 
@@ -310,6 +310,7 @@ class Trainer:
             "seconds": seconds, "views_per_second": views / seconds if views else None,
             "train_images": len(self.splits.train), "data_checksum": self.splits.train.checksum,
             "queries_checksum": self.splits.queries.checksum, "init_from": self.values["init_from"],
-            "knn_duplicates": self.duplicates,
+            "knn_duplicates": self.duplicates, "val_seed": self.values.get("val_seed"),
+            "labels_used": labels_used(self.values, self.run.path.parent),
             "data_skipped": self.splits.train.skipped, "encoder_sha256": digest, "head_sha256": head_digest,
             **self.made_by[-1], "continued_from": self.made_by[:-1], "finished_at": time.time()})

@@ -15,7 +15,7 @@ from mixlab.verify.stored import NotCheckedError, splits_at_hand, stored_result,
 
 TIMES = ("seconds", "views_per_second")
 MACHINE = ("device", "devices", "threads")
-STARTS = ("init_from_sha256", "guide_from_sha256")
+STARTS = tuple(f"{name}_sha256" for name in runs.STARTS)
 
 
 class FirstEpochDone(Exception):

@@ -47,7 +47,7 @@ def splits_at_hand(run):
         here = data.at_hand(values["dataset"], None if values["data_dir"] == "auto" else values["data_dir"])
         if not here:
             raise NotCheckedError(f"{values['dataset']} is not here ({place})")
-        return load_splits(values)
+        return load_splits(values | {"val_seed": data.val_seed(values)})  # an older run split by its own seed
     except ParamError as error:
         raise NotCheckedError(str(error)) from error
 
