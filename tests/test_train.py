@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mixlab import data, runs, snapshots
 from mixlab.encoders import Encoder
@@ -17,7 +18,7 @@ from mixlab.files import sha256
 from mixlab.methods import METHODS
 from mixlab.optim import own_state
 from mixlab.params import Pretrain, load_splits
-from mixlab.train import Trainer, main, train
+from mixlab.train import Trainer, main, train, untrained
 
 TINY = {"train_size": 24, "batch_size": 8, "epochs": 2, "knn_every": 0, "checkpoint_every": 0.0, "warmup_epochs": 0}
 
@@ -27,8 +28,8 @@ def few_test_images():
     """The kNN monitor asks 40 test images instead of 1,000."""
     whole, patch = data.load, pytest.MonkeyPatch()
 
-    def fewer(name, data_dir=None, *, split="train", image_size=None, skip_broken=False):
-        images = whole(name, data_dir, split=split, image_size=image_size, skip_broken=skip_broken)
+    def fewer(name, data_dir=None, *, split="train", **how):
+        images = whole(name, data_dir, split=split, **how)
         return data.take(images, 40, 0, "test") if split == "test" and len(images) > 40 else images
 
     patch.setattr(data, "load", fewer)
@@ -529,6 +530,43 @@ def test_fp32_is_exact_inside_convolutions_while_training_and_encoding(tmp_path,
         train(tiny(tmp_path, epochs=1, width=8, seed=1), log=quiet)
     go_on()
     assert torch.backends.cudnn.allow_tf32
+
+
+def test_the_floor_is_the_encoder_that_training_began_with_and_is_made_once(tmp_path):
+    """Methods of one seed share it; runs that are untrained, or began with another's weights, have none."""
+    small = {"epochs": 1, "width": 8, "snapshot_every": 0}
+    some = [train(tiny(tmp_path, **small, **more), log=quiet)
+            for more in ({"method": "supcon"}, {}, {"seed": 1}, {"method": "cross_entropy"})]
+    floors = untrained(some, log=quiet)
+    assert [floor.params()["seed"] for floor in floors] == [0, 1] and all(floor.finished() for floor in floors)
+    start = train(tiny(tmp_path / "start", method="supcon", **small | {"epochs": 0}), log=quiet)
+    for name, tensor in runs.load_encoder(start).state_dict().items():
+        assert torch.equal(tensor, runs.load_encoder(floors[0]).state_dict()[name]), name
+    assert {run.name for run in runs.list_runs(tmp_path)} == {run.name for run in some}, "no runs of anybody's"
+    made = [floor.result()["finished_at"] for floor in floors]
+    assert [floor.result()["finished_at"] for floor in untrained(some, log=quiet)] == made
+    tuned = train(tiny(tmp_path, init_from=some[0].name, **small), log=quiet)
+    assert untrained([start, tuned], log=quiet) == []
+
+
+def test_snapshots_of_another_data_set_follow_its_test_images(tmp_path):
+    """``snapshot_dataset``: a map that needs no more data than comes with the package; nothing else changes."""
+    folder = tmp_path / "images"
+    for kind in ("cat", "dog"):
+        for number in range(12):
+            file = folder / kind / f"{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((8, 8, 3), 9 * number, np.uint8)).save(file)
+    own = {"dataset": f"folder:{folder}", "train_size": "auto", "batch_size": 4, "width": 8, "val_fraction": 0.25}
+    plain, other = (train(tiny(tmp_path / str(n), **own, **more), log=quiet)
+                    for n, more in enumerate(({}, {"snapshot_dataset": "cifar10-mini"})))
+    assert plain.name == other.name and sha256(plain.path / "encoder.safetensors") == other.result()["encoder_sha256"]
+    kept, images = snapshots.read(other), data.load("cifar10-mini", split="test")
+    assert (kept.dataset, kept.split, kept.checksum) == ("cifar10-mini", "test", images.checksum)
+    assert kept.features.shape == (3, len(images), 64) and kept.labels.tolist() == images.labels.tolist()
+    last = features(runs.load_encoder(other), images.pixels, other.params()["precision"])
+    assert np.abs(kept.features[-1] - last.numpy()).max() < 2e-2
+    assert snapshots.read(plain).dataset == "" and len(snapshots.read(plain).index) == 6
 
 
 @pytest.mark.slow
