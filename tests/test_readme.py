@@ -1,6 +1,7 @@
 """The README: every relative link leads somewhere, every file it names is there, every promise names its tests."""
 
 import ast
+import csv
 import re
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,12 @@ def test_a_link_leads_somewhere(link):
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"(?:notebooks|params)/[\w./-]+\.(?:ipynb|yaml)", README))))
 def test_a_file_named_in_a_command_is_there(name):
     assert (ROOT / name).is_file()
+
+
+def test_the_number_of_published_numbers_is_that_of_the_file():
+    rows = list(csv.DictReader((ROOT / "mixlab" / "assets" / "published.csv").open(newline="", encoding="utf-8")))
+    memory = sum(row["source_kind"] == "memory" for row in rows)
+    assert f"{len(rows) - memory} published numbers (and {memory} quoted from memory" in README
 
 
 @cache
