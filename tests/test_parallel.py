@@ -224,7 +224,7 @@ def test_a_rank_that_dies_ends_all_by_name_and_one_process_goes_on(undisturbed, 
     assert len(lines) == 5 and lines[3].startswith("epoch 0/2"), "after three lines about the data"
     again = []
     assert_close(train(tiny(tmp_path), log=again.append), undisturbed)
-    assert again[0].startswith(f"Continuing {run.name} at epoch")
+    assert again[3].startswith(f"Continuing {run.name} at epoch")
 
 
 def write_yaml(folder, **changes):
