@@ -53,16 +53,23 @@ def find(run, runs_dir, parameter="run"):
                              f"{runs_dir}", run, suggestion(run, found)))
 
 
+def demo():
+    """The run that comes with the package, in its place there: an encoder trained on all of CIFAR-10."""
+    (file,) = DEMO.glob("*/params.json")
+    return Run(file.parent)
+
+
 def _demo(runs_dir):
     """The run of the package, copied among the others, where it is evaluated as they are; else in its own place."""
+    own = demo()
+    target = runs_dir / own.name
     try:
         runs_dir.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".demo-", dir=runs_dir) as folder:
-            copy = shutil.copytree(DEMO, Path(folder) / "demo", copy_function=shutil.copyfile)
-            copy.rename(runs_dir / "demo")
-    except OSError:  # read-only, or another process was faster
+            shutil.copytree(own.path, Path(folder) / "demo", copy_function=shutil.copyfile).rename(target)
+    except OSError:  # it is there already, or nothing can be written there
         pass
-    return Run(runs_dir / "demo") if (runs_dir / "demo" / "params.json").exists() else Run(DEMO)
+    return Run(target) if (target / "params.json").exists() else own
 
 
 def suggestion(name, known):

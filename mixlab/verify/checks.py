@@ -138,6 +138,8 @@ def is_number(value):
 
 def trained_state(run):
     file, done = run.path / "checkpoint.pt", stored_result(run).get("status") == "ok"
+    if not file.exists() and run.name == runs.demo().name:
+        raise NotCheckedError("the package brings the run without it, so it can't be continued")
     if not file.exists():
         raise MissingError("the run could not be continued") if done else NotCheckedError("there is none yet")
     if not known_name(run)[1]:

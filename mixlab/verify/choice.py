@@ -22,6 +22,8 @@ def select(name, runs_dir):
     check_path("run", name)
     if name == "latest":
         return [runs.find(name, runs_dir)]
+    if name == "demo":  # the copy below runs_dir, or the package's own; nothing is written
+        name = runs.demo().name if is_run(Path(runs_dir) / runs.demo().name) else str(runs.demo().path)
     folders = sorted(Path(runs_dir).iterdir()) if Path(runs_dir).is_dir() else []
     known = [folder for folder in folders if is_run(folder)]
     if any(letter in name for letter in "*?["):
