@@ -422,8 +422,25 @@ def test_images_of_another_cifar_set_are_compared_by_their_pixels(tmp_path, monk
             else images
     monkeypatch.setattr(data, "load", load)
     start = train(tiny(tmp_path, dataset="cifar10", train_size="auto", epochs=1, batch_size=250), log=quiet)
-    with pytest.raises(ParamError, match=r"val_fraction: 0, because \d\d of the 200 images held out are of the cifa"):
-        train(tiny(tmp_path, init_from=start.name, val_fraction=0.1), log=quiet)
+    for here, words in ((True, r"\d\d of the 200 images held out are"), (False, "200 of .* images held out may be")):
+        monkeypatch.setattr(data, "at_hand", lambda name, place, here=here: here)
+        with pytest.raises(ParamError, match=f"val_fraction: 0, because {words} of the cifar10 images"):
+            train(tiny(tmp_path, init_from=start.name, val_fraction=0.1), log=quiet)
+
+
+def test_a_folder_is_the_same_by_its_checksum_or_its_path(tmp_path):
+    """One path read in another way has another checksum and the same images; read alike, it has changed."""
+    theirs = {"dataset": "folder:a", "image_size": 32, "train_size": "auto", "epochs": 1, "seed": 0,
+              "val_fraction": 0.1, "init_from": "none"}
+    (tmp_path / "start").mkdir()
+    (tmp_path / "start" / "params.json").write_text(json.dumps(theirs))
+    (tmp_path / "start" / "result.json").write_text(json.dumps({"status": "ok", "data_checksum": "c"}))
+    child = theirs | {"init_from": "start", "seed": 1}
+    for changes, checksum, seed in (({}, "c", 0), ({"dataset": "folder:moved"}, "c", 0), ({"train_size": 50}, "d", 0),
+                                    ({"image_size": 64}, "d", 0), ({"dataset": "folder:other"}, "d", 1)):
+        assert runs.split_seed(child | changes, checksum, tmp_path) == seed, changes
+    with pytest.raises(ParamError, match="0, because start, which it starts from, was trained on what was in this"):
+        runs.split_seed(child, "d", tmp_path)
 
 
 def test_fine_tuning_starts_from_a_run_with_a_share_of_the_labels(finished, tmp_path):
