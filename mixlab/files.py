@@ -59,6 +59,8 @@ def _remedy(error, size):
 
 
 def _sync_folder(folder):
+    if not hasattr(os, "O_DIRECTORY"):  # Windows opens no folder, and has no such step
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -97,7 +99,7 @@ def read_json(path):
         CheckpointError: not JSON, or not an object.
     """
     try:
-        record = json.loads(Path(path).read_text())
+        record = json.loads(Path(path).read_text("utf-8"))
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: is not readable JSON ({error}). Delete it and run again.") from error
     if not isinstance(record, dict):
