@@ -167,7 +167,7 @@ def test_the_identity_is_what_changes_the_numbers():
 @pytest.mark.parametrize(("capability", "precision"), [((7, 0), "fp32"), ((7, 5), "fp32"), ((8, 0), "bf16"),
                                                        ((8, 9), "bf16"), ((9, 0), "bf16")])
 def test_bf16_is_chosen_only_where_it_is_native(monkeypatch, capability, precision):
-    """A T4 (7.5) makes bfloat16 tensors and multiplies them by emulation, which torch's plain question takes for yes."""
+    """A T4 (7.5) emulates bfloat16, which torch's plain question takes for yes."""
     device = SimpleNamespace(major=capability[0], minor=capability[1])
     for name, answer in {"is_available": True, "current_device": 0, "get_device_properties": device,
                          "_check_bf16_tensor_supported": True}.items():

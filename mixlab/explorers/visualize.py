@@ -6,6 +6,7 @@ from mixlab import attention, data, plots, projection
 from mixlab.evaluate.evaluation import CONTROL
 from mixlab.explorers.attention import attention as attention_explorer
 from mixlab.explorers.attention import write_attention_page
+from mixlab.explorers.colouring import TITLES
 from mixlab.explorers.embedding import embedding
 from mixlab.explorers.embedding_twin import write_embedding_page
 from mixlab.explorers.linked import same_images
@@ -17,8 +18,6 @@ from mixlab.plots.embedding import embedding as map_figure
 from mixlab.plots.embedding import embedding_epochs
 
 MOST = 4  # runs with maps of their own
-TITLES = {"label": "label", "prediction": "prediction", "right/wrong": "right or wrong",
-          "purity": "neighbour purity"}  # of the explorer's colours, for each value of ``colour``
 TSNE_POINTS = 3000  # up to here t-SNE takes seconds, and UMAP would spend them on its start
 
 
