@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from mixlab.errors import CheckpointError, ParamError, problem
+from mixlab.errors import CheckpointError, ParamError, is_read_only, problem
 
 
 def write(path, content):
@@ -66,6 +66,17 @@ def _sync_folder(folder):
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def can_be_written(folder):
+    """Whether files can be made in an existing folder, as trying shows; a full disk is no read-only one."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError as error:
+        if is_read_only(error):
+            return False
+        raise
 
 
 def remove_leftovers(folder):

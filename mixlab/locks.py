@@ -1,12 +1,15 @@
 """Locks on files: one process has one at a time, and the operating system takes it back when that process dies."""
 
 import contextlib
+import errno
 import json
 import os
 import socket
 import time
 
 from filelock import lock_descriptor, unlock_descriptor
+
+from mixlab.errors import is_read_only
 
 PAUSE_SECONDS = 0.01  # between two tries
 LOOKS = 3  # a look at a lock takes it for an instant, so another's look alone is not taken for an owner
@@ -61,14 +64,25 @@ def _sign(file):
 
 def _contended(path):
     try:
-        file = open(path, "r+b", buffering=0)  # noqa: SIM115
+        with _opened(path) as file:
+            if not _lock(file):
+                return True
+            unlock_descriptor(file.fileno())
     except FileNotFoundError:
-        return False
-    with file:
-        if not _lock(file):
-            return True
-        unlock_descriptor(file.fileno())
+        pass
+    except OSError as error:
+        if error.errno != errno.EBADF:  # on a network's disk that this machine can only read: no lock is told of there
+            raise
     return False
+
+
+def _opened(path):
+    try:
+        return open(path, "r+b", buffering=0)
+    except OSError as error:
+        if not is_read_only(error):
+            raise
+        return open(path, "rb", buffering=0)
 
 
 def _lock(file):

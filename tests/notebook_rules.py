@@ -134,7 +134,7 @@ def checks_parameters_next(notebook):
 def names_the_kernel(notebook):
     found = notebook.metadata.get("kernelspec", {}).get("name")
     if found != "python3":
-        yield f"kernelspec {found}, not python3"
+        yield f"kernelspec {found}, not python3: papermill would need -k python3 to run it"
 
 
 def says_its_language(notebook):

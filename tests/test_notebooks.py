@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -35,13 +36,13 @@ def tiny(name):
     return ROOT / "tests" / "tiny" / f"{name}.yaml"
 
 
-def papermill(name, folder, *arguments):
+def papermill(name, folder, *arguments, before=()):
     """Runs a notebook as a person's shell would; returns the finished process, its output lies in ``out.ipynb``."""
     own = {key: str(folder / key.lower()) for key in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR")}
     environment = {key: value for key, value in os.environ.items() if key != "MPLBACKEND"} | own
     path = [str(ROOT / "tests" / "no_network"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     environment |= {"PYTHONPATH": os.pathsep.join(path), "MIXLAB_NETWORK_LOG": str(folder / "asked.txt")}
-    command = [sys.executable, "-m", "papermill", ROOT / "notebooks" / f"{name}.ipynb", folder / "out.ipynb",
+    command = [*before, sys.executable, "-m", "papermill", ROOT / "notebooks" / f"{name}.ipynb", folder / "out.ipynb",
                "-k", "python3", "--no-progress-bar", "--stdout-file", "-", *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=SECONDS)
 
@@ -182,10 +183,48 @@ def test_widgets_leave_a_still_for_who_opens_the_notebook_later(name, tmp_path):
     assert not [picture for picture in pictures if picture[:200] not in page]
 
 
+@pytest.mark.parametrize(("kernelspec", "said"), [
+    ({"name": ".venv", "display_name": ".venv"}, "No such kernel named .venv"),
+    (None, "No kernel name found in notebook")])
+def test_papermill_needs_k_python3_where_an_editor_saved_its_own_kernel(tmp_path, kernelspec, said):
+    """The words that README quotes are papermill's own, and its advice helps."""
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")])
+    book.metadata.update({} if kernelspec is None else {"kernelspec": kernelspec})
+    nbformat.write(book, tmp_path / "saved.ipynb")
+    command = [sys.executable, "-m", "papermill", tmp_path / "saved.ipynb", tmp_path / "out.ipynb"]
+    refused = subprocess.run(command, capture_output=True, text=True)
+    assert refused.returncode and said in refused.stderr and f"`{said}`" in (ROOT / "README.md").read_text()
+    assert subprocess.run([*command, "-k", "python3"], capture_output=True).returncode == 0
+    shown = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True)
+    assert "-k python3" in shown.stdout
+
+
 def test_a_notebook_exports_to_a_script(tmp_path):
     for path in NOTEBOOKS:
         script, resources = ScriptExporter().from_filename(str(path))
         assert resources["output_extension"] == ".py" and ast.parse(script)
+
+
+@pytest.mark.parametrize("name", ["linear_eval", "visualize"])
+def test_finished_runs_on_a_read_only_disk_are_shown(name, pretrained, tmp_path, monkeypatch):
+    """Nothing but the working folder can be written, as on a mounted disk with a home that is not one's own."""
+    shutil.copytree(pretrained[1] / "runs", tmp_path / "disk" / "runs")
+    folders = [tmp_path / "disk", *(folder for folder in (tmp_path / "disk").rglob("*") if folder.is_dir())]
+    before = sorted(map(str, (tmp_path / "disk").rglob("*")))
+    for folder in folders:
+        folder.chmod(0o555)
+    monkeypatch.setenv("HOME", str(tmp_path / "disk"))
+    root = ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner"] if os.geteuid() == 0 else []
+    if root and not shutil.which(root[0]):
+        pytest.skip("root can write everywhere, and setpriv of util-linux, which changes that, is not there")
+    try:
+        check_a_headless_run(
+            papermill(name, tmp_path, *tiny_arguments(name, tmp_path / "disk" / "runs"), before=root), tmp_path)
+    finally:
+        for folder in folders:
+            folder.chmod(0o755)
+    assert sorted(map(str, (tmp_path / "disk").rglob("*"))) == before
+    assert "can't be written" in (tmp_path / "out.ipynb").read_text()
 
 
 REFUSED = {

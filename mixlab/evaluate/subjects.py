@@ -63,8 +63,8 @@ def load_images(run, protocol):
     """
     values = run.params()
     own = is_own(run, protocol)
-    name = values["dataset"] if own else protocol.dataset
-    train, test = (data.load(name, split=split, **_place(name, values, protocol)) for split in ("train", "test"))
+    name, place = _place(run, values, protocol)
+    train, test = (data.load(name, split=split, **place) for split in ("train", "test"))
     _check_labels(name, train, test)
     if own:
         _check_checksums(run, train, test)
@@ -79,12 +79,15 @@ def load_images(run, protocol):
 def own_images(run, data_dir="auto"):
     """``{"train", "test"}`` and, where the run held some out, ``"val"``: the images of a run, all with their labels.
 
+    Args:
+        data_dir: where they lie now, as in ``place_of``.
     Raises:
         DataError: other images than the run's, as ``load_images`` refuses them.
         ParamError, DataError: as ``data.load``.
     """
     values = run.params() | {"label_fraction": 1.0}
-    values |= {} if data_dir == "auto" else {"data_dir": data_dir}
+    values["dataset"], values["data_dir"] = place_of(values, data_dir)
+    check_there(run, values["dataset"])
     splits = data.load_splits(values)
     found = {"train": splits.train, splits.knn_split: splits.queries}
     if splits.knn_split != "test":
@@ -100,12 +103,31 @@ def own_images(run, data_dir="auto"):
     return found
 
 
+def place_of(values, data_dir="auto"):
+    """``(dataset, data_dir)`` under which the images of a run with parameters ``values`` lie now.
+
+    Args:
+        data_dir: ``auto`` for where the run had them; else a folder: the one that holds CIFAR or, of a run on a
+            ``folder:`` data set, that of its images itself.
+    """
+    name = values["dataset"]
+    if data_dir == "auto":
+        return name, values["data_dir"]
+    return (f"folder:{data_dir.removeprefix('folder:')}" if name.startswith("folder:") else name), data_dir
+
+
+def check_there(run, name):
+    """Refuses a ``folder:`` data set ``name`` of a run that is not there any more, saying how to name where it is."""
+    if name.startswith("folder:") and not data.at_hand(name):
+        raise DataError(problem(name, f"the images {run.name} was trained on", "no folder there",
+                                "Set data_dir to the folder where they lie now"))
+
+
 def check_checksum(name, checksum, whose, images):
     """Refuses images of another checksum; ``name`` is the record's word for it, ``whose`` says which they should be."""
     if images.checksum != checksum:
         raise DataError(problem(name, f"{checksum[:12]}..., that of {whose}", images.checksum,
-                                "Put those images back, set data_dir to where they are, or name the new ones as "
-                                "another dataset"))
+                                "Put those images back, or set data_dir to where they are"))
 
 
 def is_own(run, protocol):
@@ -119,12 +141,17 @@ def file_names(run, protocol):
     return f"linear_eval{suffix}.json", f"embeddings{suffix}.npz"
 
 
-def _place(name, values, protocol):
+def _place(run, values, protocol):
+    """The name and the further arguments by which ``data.load`` finds the images that the protocol asks of a run."""
+    name, data_dir = place_of(values, protocol.data_dir)
+    if is_own(run, protocol):
+        check_there(run, name)
+    else:
+        name, data_dir = protocol.dataset, values["data_dir"] if protocol.data_dir == "auto" else protocol.data_dir
     folder = name.startswith("folder:")
-    data_dir = values["data_dir"] if protocol.data_dir == "auto" else protocol.data_dir
-    return {"data_dir": None if data_dir == "auto" else data_dir,
-            "image_size": values["image_size"] if folder else None,
-            "skip_broken": folder and (protocol.skip_broken or values["skip_broken"])}
+    return name, {"data_dir": None if data_dir == "auto" else data_dir,
+                  "image_size": values["image_size"] if folder else None,
+                  "skip_broken": folder and (protocol.skip_broken or values["skip_broken"])}
 
 
 def _check_labels(name, train, test):

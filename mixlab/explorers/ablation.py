@@ -21,6 +21,7 @@ from mixlab.explorers.spots import (
     spots_of,
     table_of,
 )
+from mixlab.files import can_be_written
 from mixlab.plots.tables import html_table
 
 HINT = "Point at a square: its runs, curves and mixtures. Click it to open a run."
@@ -38,6 +39,8 @@ def ablation(params, results):
     from IPython.display import HTML
 
     if not is_interactive(params):
+        if results.params.folder.is_dir() and not can_be_written(results.params.folder):
+            return HTML(f"<p>{len(results.made)} runs to look into; their page is not kept.</p>")
         place = html.escape(nearby(write_ablation_page(results)))
         return HTML(f"<p>{len(results.made)} runs to look into, in one file: <code>{place}</code></p>")
     if not results.panels:

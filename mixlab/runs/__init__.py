@@ -9,10 +9,10 @@
 from mixlab.runs.directory import Run, create, identity_hash, run_name
 from mixlab.runs.history import describe, parse_history, read_sealed, record_row, sealed, write_result
 from mixlab.runs.listing import find, list_runs, suggestion
-from mixlab.runs.lock import LOCK_WAIT_SECONDS, locked
+from mixlab.runs.lock import LOCK_WAIT_SECONDS, locked, writable
 from mixlab.runs.surroundings import code_version, device_name, in_words, versions
 from mixlab.runs.weights import load_encoder, load_head, save_weights
 
 __all__ = ["LOCK_WAIT_SECONDS", "Run", "code_version", "create", "describe", "device_name", "find", "identity_hash",
            "in_words", "list_runs", "load_encoder", "load_head", "locked", "parse_history", "read_sealed", "record_row",
-           "run_name", "save_weights", "sealed", "suggestion", "versions", "write_result"]
+           "run_name", "save_weights", "sealed", "suggestion", "versions", "writable", "write_result"]

@@ -1,10 +1,11 @@
 """The lock that keeps two processes out of one run."""
 
 import contextlib
+import os
 import time
 
 from mixlab.errors import RunBusyError
-from mixlab.files import remove_leftovers
+from mixlab.files import can_be_written, remove_leftovers
 from mixlab.locks import owner, taken
 
 LOCK = ".lock"
@@ -25,3 +26,9 @@ def locked(run, wait_seconds=LOCK_WAIT_SECONDS):
                                "Wait for it, stop it, or change a parameter.")
         remove_leftovers(run.path)
         yield run
+
+
+def writable(run):
+    """Whether anything can be kept in the run's folder: not where its disk is read-only, or it is another user's."""
+    lock = run.path / LOCK
+    return can_be_written(run.path) and (not lock.exists() or os.access(lock, os.W_OK))
