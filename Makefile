@@ -38,6 +38,7 @@ find_python = python=; \
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
+	@echo 'papermill needs "-k python3" for a notebook that an editor saved with a kernel such as .venv, or with none.'
 
 # The stamp is written last, so an installation that stopped half-way is taken up again. The one line of
 # configuration keeps each kernel from printing a page of advice about encrypting its local connection.

@@ -59,13 +59,17 @@ def _previous(path):
 
 
 def _link(path, target):
-    """Gives the file a second name in one step, so that no instant is without a checkpoint."""
+    """Gives the file a second name, or makes a copy, in one step: no instant is without a checkpoint."""
     if target.exists() and path.samefile(target):  # a kill came right after this step; a rename would then do nothing
         return
     temporary = target.with_name(f".{target.name}.tmp")
     temporary.unlink(missing_ok=True)
-    os.link(path, temporary)
-    os.replace(temporary, target)
+    try:
+        os.link(path, temporary)
+    except OSError:  # a file system without second names, such as exFAT
+        write(target, path.read_bytes())
+    else:
+        os.replace(temporary, target)
 
 
 def _read_header(path):

@@ -4,6 +4,7 @@
 """
 
 import difflib
+import errno
 
 
 class ParamError(ValueError):
@@ -50,3 +51,8 @@ def nearest(name, known):
     key = str(name).lower().replace("-", "").replace("_", "")
     found = difflib.get_close_matches(key, simple, n=1, cutoff=0.6)
     return f'Did you mean "{simple[found[0]]}"' if found else ""
+
+
+def is_read_only(error):
+    """Whether an ``OSError`` says that a place can't be written at all: a disk mounted so, or another's folder."""
+    return error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from mixlab.errors import CheckpointError, ParamError, problem
+from mixlab.errors import CheckpointError, ParamError, is_read_only, problem
 
 
 def write(path, content):
@@ -59,11 +59,24 @@ def _remedy(error, size):
 
 
 def _sync_folder(folder):
+    if not hasattr(os, "O_DIRECTORY"):  # Windows opens no folder, and has no such step
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def can_be_written(folder):
+    """Whether files can be made in an existing folder, as trying shows; a full disk is no read-only one."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError as error:
+        if is_read_only(error):
+            return False
+        raise
 
 
 def remove_leftovers(folder):
@@ -97,7 +110,7 @@ def read_json(path):
         CheckpointError: not JSON, or not an object.
     """
     try:
-        record = json.loads(Path(path).read_text())
+        record = json.loads(Path(path).read_text("utf-8"))
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: is not readable JSON ({error}). Delete it and run again.") from error
     if not isinstance(record, dict):

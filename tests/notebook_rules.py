@@ -134,7 +134,15 @@ def checks_parameters_next(notebook):
 def names_the_kernel(notebook):
     found = notebook.metadata.get("kernelspec", {}).get("name")
     if found != "python3":
-        yield f"kernelspec {found}, not python3"
+        yield f"kernelspec {found}, not python3: papermill would need -k python3 to run it"
+
+
+def says_its_language(notebook):
+    """What names a script that is made of it, and tells VS Code and Colab not to guess."""
+    found = notebook.metadata.get("language_info", {})
+    known = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python", "nbconvert_exporter": "python"}
+    yield from (f"language_info {name} {found.get(name)}, not {value}" for name, value in known.items()
+                if found.get(name) != value)
 
 
 def is_stored_clean(notebook):
@@ -147,7 +155,7 @@ def is_stored_clean(notebook):
 
 
 RULES = (is_plain_python, is_short, has_no_logic, imports_little, explains_before_it_runs, parameters_are_plain,
-         checks_parameters_next, names_the_kernel, is_stored_clean)
+         checks_parameters_next, names_the_kernel, says_its_language, is_stored_clean)
 
 
 def problems(notebook):

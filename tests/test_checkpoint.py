@@ -28,6 +28,20 @@ def test_a_checkpoint_comes_back_bit_for_bit(saved):
     assert torch.equal(found["weights"]["w"], torch.full((40,), 2.0)) and found["progress"]["step"] == 3 and not note
 
 
+def test_the_one_before_is_kept_where_no_file_has_two_names(tmp_path, monkeypatch):
+    def refused(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(checkpoint.os, "link", refused)
+    path = tmp_path / "checkpoint.pt"
+    for value in (1.0, 2.0, 3.0):
+        checkpoint.save(path, state(value), WHO)
+    path.unlink()
+    found, note = checkpoint.load(path, WHO)
+    assert found["weights"]["w"][0] == 2.0 and "used checkpoint.pt.previous" in note
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt.previous"]
+
+
 def test_without_a_checkpoint_there_is_none(tmp_path):
     assert checkpoint.load(tmp_path / "checkpoint.pt", WHO) == (None, "")
 

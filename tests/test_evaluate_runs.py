@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,9 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from attention_runs import CLASSES, finished_run, folder_of_pictures
 from PIL import Image
 
-from mixlab import data, runs
+from mixlab import data, plots, runs
+from mixlab.attention import Viewer
 from mixlab.errors import CheckpointError, DataError, ParamError
 from mixlab.evaluate import (
     PROBES,
@@ -30,6 +34,7 @@ from mixlab.evaluate import (
 from mixlab.evaluate.__main__ import main
 from mixlab.evaluate.probes import Probe
 from mixlab.evaluate.rules import CHOOSING, DECIDING, differing, in_words, rules
+from mixlab.evaluate.subjects import own_images
 from mixlab.files import write_json
 from mixlab.params import LinearEval, Pretrain
 from mixlab.train import train
@@ -291,6 +296,52 @@ def test_another_test_set_than_the_runs_is_refused(simclr, split, checksum, refu
             evaluate(simclr, LITTLE, log=quiet)
     else:
         assert evaluate(simclr, LITTLE, log=quiet)["status"] == "ok"
+
+
+@pytest.mark.parametrize("reports", [False, True])
+def test_a_run_that_cannot_be_written_is_evaluated_all_the_same(simclr, tmp_path, modes_count, reports):
+    """It lies on a disk mounted read-only, say; what is measured is shown, and kept where reports_dir says."""
+    own = evaluate(simclr, LITTLE, log=quiet)
+    for file in (*simclr.path.glob("*eval*"), simclr.path / ".lock"):
+        file.unlink()
+    simclr.path.chmod(0o555)
+    said, before = [], sorted(os.listdir(simclr.path))
+    protocol = replace(LITTLE, reports_dir=str(tmp_path / "reports")) if reports else LITTLE
+    record = evaluate(simclr, protocol, log=said.append)
+    assert numbers(record) == numbers(own) | {"kept_in": record["kept_in"]}
+    assert not simclr.held() and sorted(os.listdir(simclr.path)) == before
+    notes = [line for line in said if "can't be written" in line]
+    assert len(notes) == 1 and record["kept_in"] in notes[0] and ("Set reports_dir" in notes[0]) != reports
+    (shown,) = plots.chosen([simclr], [record])
+    assert shown.run == simclr and len(shown.arrays()["labels"]) == 40 and shown.values
+    if reports:
+        assert Path(record["kept_in"]) == tmp_path / "reports" / simclr.name
+        assert evaluate(simclr, protocol, log=said.append) == record and "evaluated already" in said[-1]
+    simclr.path.chmod(0o755)
+
+
+def test_a_run_whose_images_moved_is_told_where_they_are(tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new"
+    run = finished_run(tmp_path / "runs", folder_of_pictures(old))
+    protocol = replace(LITTLE, knn_k=(3,))
+    before = evaluate(run, protocol, log=quiet)
+    (missed,) = plots.chosen([run], [before])
+    old.rename(new)
+    advice = r"folder:.*old: the images .* was trained on; got .*Set data_dir to the folder where they lie now\."
+    for look in (lambda: evaluate(run, protocol, log=quiet), lambda: own_images(run), lambda: Viewer([run])):
+        with pytest.raises(DataError, match=advice):
+            look()
+    assert re.search(advice, plots.images_of(missed)[1])
+    for place in (str(new), f"folder:{new}"):
+        after = evaluate(run, replace(protocol, data_dir=place, fresh=True), log=quiet)
+        assert numbers(after) == numbers(before) and not after["transfer"] and after["dataset"] == f"folder:{old}"
+        assert len(own_images(run, place)["test"]) == len(Viewer([run], data_dir=place).images) == 12
+        assert len(plots.images_of(missed, place)[0]) == 12
+    shutil.move(new / "train" / CLASSES[2] / "0.png", new / "train" / CLASSES[2] / "9.png")
+    (new / "test" / CLASSES[2] / "0.png").unlink()
+    with pytest.raises(DataError, match=r"Put those images back, or set data_dir to where they are\."):
+        evaluate(run, replace(protocol, data_dir=str(new)), log=quiet)
+    assert "Set data_dir to where that one lies" in plots.images_of(missed, str(new))[1]
 
 
 def test_a_damaged_encoder_is_refused(simclr):

@@ -98,15 +98,22 @@ def test_scores_on_boxes_are_shown_where_there_are_any(tmp_path, monkeypatch, bo
     assert found == drawn
 
 
-def test_copies_are_named_after_the_run(tmp_path):
-    one = run(tmp_path, "my run")
-    page = one.path / "embedding.html"
-    page.write_text("page")
-    asked = Visualize(reports_dir=str(tmp_path / "reports"))
-    (copy,) = visualize._copies(asked, one, [page])
-    assert copy == tmp_path / "reports" / "embedding-my_run.html" and copy.read_text() == "page"
-    assert visualize._copies(Visualize(), one, [page]) == []
-    assert f"<code>{copy}</code>" in visualize._places([copy])
+@pytest.mark.parametrize("reports", [False, True])
+@pytest.mark.parametrize("writable", [False, True])
+def test_pages_lie_in_the_run_and_named_after_it_in_reports_dir(tmp_path, monkeypatch, modes_count, reports, writable):
+    """A run that can't be written is left as it is; without a reports_dir that is said in the place of the pages."""
+    one, names = run(tmp_path, "my run"), ("embedding", "attention")
+    for name in names:
+        monkeypatch.setattr(visualize, f"write_{name}_page", lambda path, *_, **__: path.write_text("page"))
+    asked = Visualize(reports_dir=str(tmp_path / "reports") if reports else "none")
+    one.path.chmod(0o755 if writable else 0o555)
+    shown = visualize.pages(asked, [one], [cloud(one)]).data
+    one.path.chmod(0o755)
+    expected = [one.path / f"{name}.html" for name in names] * writable
+    expected += [tmp_path / "reports" / f"{name}-my_run.html" for name in names] * reports
+    assert sorted(tmp_path.rglob("*.html")) == sorted(expected)
+    assert all(f"<code>{page}</code>" in shown and page.read_text() == "page" for page in expected)
+    assert ("can't be written. Set reports_dir" in shown) == (not expected)
 
 
 def test_a_reports_folder_that_cannot_be_is_refused_before_the_work(tmp_path):

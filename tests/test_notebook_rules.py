@@ -18,7 +18,8 @@ CODE = ("parameters", "check", "show")
 
 def good(**changes):
     """A notebook that breaks no rule, with the source of some cells changed."""
-    book = new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+    book = new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}, "language_info": {
+        "name": "python", "file_extension": ".py", "mimetype": "text/x-python", "nbconvert_exporter": "python"}})
     book.cells = [(new_code_cell if name in CODE else new_markdown_cell)(source)
                   for name, source in (CELLS | changes).items()]
     book.cells[1].metadata["tags"] = ["parameters"]
@@ -55,6 +56,9 @@ BAD = {
     "a check of two lines": (rules.checks_parameters_next, good(check="p = mixlab.check(globals())\nq = 1")),
     "no check": (rules.checks_parameters_next, good(check="import mixlab")),
     "a kernel of one's own": (rules.names_the_kernel, changed(lambda b: b.metadata.kernelspec.update(name="mine"))),
+    "no word on its language": (rules.says_its_language, changed(lambda b: b.metadata.pop("language_info"))),
+    "a language without a file's ending": (
+        rules.says_its_language, changed(lambda b: b.metadata.language_info.pop("file_extension"))),
     "an output": (rules.is_stored_clean, changed(lambda b: b.cells[-1].outputs.append(new_output("stream")))),
     "a count": (rules.is_stored_clean, changed(lambda b: b.cells[-1].update(execution_count=3))),
     "papermill's notes": (rules.is_stored_clean, changed(lambda b: b.metadata.update(papermill={}))),

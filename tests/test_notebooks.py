@@ -1,16 +1,22 @@
 """Every notebook follows the rules, runs headless through papermill at tiny size, and refuses what it should."""
 
+import ast
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import notebook_rules as rules
 import pytest
 import yaml
+from nbconvert import HTMLExporter, ScriptExporter
+
+from mixlab.explorers import place
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -30,12 +36,13 @@ def tiny(name):
     return ROOT / "tests" / "tiny" / f"{name}.yaml"
 
 
-def papermill(name, folder, *arguments):
+def papermill(name, folder, *arguments, before=()):
     """Runs a notebook as a person's shell would; returns the finished process, its output lies in ``out.ipynb``."""
     own = {key: str(folder / key.lower()) for key in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR")}
     environment = {key: value for key, value in os.environ.items() if key != "MPLBACKEND"} | own
-    environment |= {"PYTHONPATH": str(ROOT / "tests" / "no_network"), "MIXLAB_NETWORK_LOG": str(folder / "asked.txt")}
-    command = [sys.executable, "-m", "papermill", ROOT / "notebooks" / f"{name}.ipynb", folder / "out.ipynb",
+    path = [str(ROOT / "tests" / "no_network"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    environment |= {"PYTHONPATH": os.pathsep.join(path), "MIXLAB_NETWORK_LOG": str(folder / "asked.txt")}
+    command = [*before, sys.executable, "-m", "papermill", ROOT / "notebooks" / f"{name}.ipynb", folder / "out.ipynb",
                "-k", "python3", "--no-progress-bar", "--stdout-file", "-", *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=SECONDS)
 
@@ -124,6 +131,100 @@ def test_notebook_runs_headless(path, pretrained, tmp_path):
     """One that looks at finished runs is given the tiny pretraining's."""
     runs_dir = pretrained[1] / "runs"
     check_a_headless_run(papermill(path.stem, tmp_path, *tiny_arguments(path.stem, runs_dir)), tmp_path)
+
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def test_papermill_from_a_cell_of_lab_draws_pictures(tmp_path, monkeypatch):
+    """It inherits the name that Lab gave its own kernel, and nobody looks on all the same."""
+    monkeypatch.setenv("JPY_SESSION_NAME", "/notebooks/desk.ipynb")
+    check_a_headless_run(papermill("mixers", tmp_path, *tiny_arguments("mixers", tmp_path)), tmp_path)
+
+
+def kernel_says(code, **environment):
+    """What ``code`` prints in a kernel whose starter is this process, as a server's is."""
+    from jupyter_client.manager import start_new_kernel
+
+    manager, client = start_new_kernel(kernel_name="python3", env=os.environ | environment)
+    said = []
+    try:
+        client.execute_interactive(code, timeout=SECONDS, output_hook=lambda message: said.append(message["content"]))
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    return "".join(content.get("text", "") for content in said)
+
+
+@pytest.mark.parametrize(("inherited", "interactive"), [(None, True), ("/notebooks/other.ipynb", True),
+                                                        ("/notebooks/desk.ipynb", False)])
+def test_a_kernel_is_a_person_s_where_its_starter_named_the_notebook(monkeypatch, inherited, interactive):
+    """A starter of another name is a Lab that was itself started from a cell; of the same, what runs in a cell."""
+    asked = "from types import SimpleNamespace as N; from mixlab.explorers.place import is_interactive as i\n"
+    monkeypatch.setattr(place, "_known_to_starter", lambda: inherited)
+    monkeypatch.setenv("JPY_SESSION_NAME", "/notebooks/desk.ipynb")
+    assert place.is_interactive(SimpleNamespace(interactive="auto")) is interactive
+    if inherited is None:  # this process was started without the name, so the kernel below is as Lab's own
+        answer = kernel_says(asked + "print(i(N(interactive='auto')))", JPY_SESSION_NAME="/notebooks/desk.ipynb")
+        assert answer == "True\n"
+
+
+@pytest.mark.parametrize("name", ["mixers", "pretrain"])
+def test_widgets_leave_a_still_for_who_opens_the_notebook_later(name, tmp_path):
+    """In an export, or without a kernel, the widget is gone; what stands beside it in the same output is shown."""
+    done = papermill(name, tmp_path, *tiny_arguments(name, tmp_path / "runs"), "-p", "interactive", "True")
+    assert done.returncode == 0, done.stdout + done.stderr
+    book = read(tmp_path / "out.ipynb")
+    book.metadata.pop("widgets", None)  # papermill stores the widgets' state, too; Lab does only where it is asked to
+    shown = [o.data for cell in rules.code_cells(book) for o in cell.outputs if WIDGET in o.get("data", {})]
+    assert shown and not [data.keys() for data in shown if not {"image/png", "text/html"} & data.keys()]
+    page, _ = HTMLExporter().from_notebook_node(book)
+    pictures = [data.get("image/png") or data["text/html"].split("base64,")[1] for data in shown]
+    assert not [picture for picture in pictures if picture[:200] not in page]
+
+
+@pytest.mark.parametrize(("kernelspec", "said"), [
+    ({"name": ".venv", "display_name": ".venv"}, "No such kernel named .venv"),
+    (None, "No kernel name found in notebook")])
+def test_papermill_needs_k_python3_where_an_editor_saved_its_own_kernel(tmp_path, kernelspec, said):
+    """The words that README quotes are papermill's own, and its advice helps."""
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")])
+    book.metadata.update({} if kernelspec is None else {"kernelspec": kernelspec})
+    nbformat.write(book, tmp_path / "saved.ipynb")
+    command = [sys.executable, "-m", "papermill", tmp_path / "saved.ipynb", tmp_path / "out.ipynb"]
+    refused = subprocess.run(command, capture_output=True, text=True)
+    assert refused.returncode and said in refused.stderr and f"`{said}`" in (ROOT / "README.md").read_text()
+    assert subprocess.run([*command, "-k", "python3"], capture_output=True).returncode == 0
+    shown = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True)
+    assert "-k python3" in shown.stdout
+
+
+def test_a_notebook_exports_to_a_script(tmp_path):
+    for path in NOTEBOOKS:
+        script, resources = ScriptExporter().from_filename(str(path))
+        assert resources["output_extension"] == ".py" and ast.parse(script)
+
+
+@pytest.mark.parametrize("name", ["linear_eval", "visualize"])
+def test_finished_runs_on_a_read_only_disk_are_shown(name, pretrained, tmp_path, monkeypatch):
+    """Nothing but the working folder can be written, as on a mounted disk with a home that is not one's own."""
+    shutil.copytree(pretrained[1] / "runs", tmp_path / "disk" / "runs")
+    folders = [tmp_path / "disk", *(folder for folder in (tmp_path / "disk").rglob("*") if folder.is_dir())]
+    before = sorted(map(str, (tmp_path / "disk").rglob("*")))
+    for folder in folders:
+        folder.chmod(0o555)
+    monkeypatch.setenv("HOME", str(tmp_path / "disk"))
+    root = ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner"] if os.geteuid() == 0 else []
+    if root and not shutil.which(root[0]):
+        pytest.skip("root can write everywhere, and setpriv of util-linux, which changes that, is not there")
+    try:
+        check_a_headless_run(
+            papermill(name, tmp_path, *tiny_arguments(name, tmp_path / "disk" / "runs"), before=root), tmp_path)
+    finally:
+        for folder in folders:
+            folder.chmod(0o755)
+    assert sorted(map(str, (tmp_path / "disk").rglob("*"))) == before
+    assert "can't be written" in (tmp_path / "out.ipynb").read_text()
 
 
 REFUSED = {

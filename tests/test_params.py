@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from mixlab.errors import ParamError
 from mixlab.methods import METHODS
@@ -174,6 +175,19 @@ def test_the_identity_is_what_changes_the_numbers():
              {"mixer": "pick", "pick_probs": [0.4, 0.6]}, {"mixer": "pick", "pick_per": "sample"},
              {"mixer": "attentivemix"}, {"mixer": "attentivemix", "guide_from": "some run"}]
     assert len({json.dumps(who(**kind)) for kind in kinds}) == len(kinds)
+
+
+@pytest.mark.parametrize(("capability", "precision"), [((7, 0), "fp32"), ((7, 5), "fp32"), ((8, 0), "bf16"),
+                                                       ((8, 9), "bf16"), ((9, 0), "bf16")])
+def test_bf16_is_chosen_only_where_it_is_native(monkeypatch, capability, precision):
+    """A T4 (7.5) emulates bfloat16, which torch's plain question takes for yes."""
+    device = SimpleNamespace(major=capability[0], minor=capability[1])
+    for name, answer in {"is_available": True, "current_device": 0, "get_device_properties": device,
+                         "_check_bf16_tensor_supported": True}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda *_, answer=answer: answer)
+    assert Pretrain(device="cuda").resolved()["precision"] == precision
+    assert LinearEval(device="cuda").resolved()["precision"] == precision
+    assert Pretrain(device="cuda", precision="bf16").resolved()["precision"] == "bf16", "who asks for it gets it"
 
 
 def test_every_argument_of_every_method_is_a_parameter():

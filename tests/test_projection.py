@@ -1,7 +1,11 @@
 """Maps, their quality, and clouds of real tiny runs."""
 
 import importlib.util
+import os
 import shutil
+import subprocess
+import sys
+import textwrap
 import warnings
 from dataclasses import replace
 
@@ -39,6 +43,24 @@ def which_tsne(request, monkeypatch):
     if request.param == "scikit-learn":
         monkeypatch.setattr(maps, "find_spec", lambda name: None)
     return request.param
+
+
+NOWHERE = """
+    import numpy as np
+    from mixlab.projection import fit
+    print(fit(np.random.Generator(np.random.Philox(0)).normal(size=(40, 8)), "umap").coordinates.shape)
+"""
+
+
+@pytest.mark.slow
+def test_umap_runs_where_numba_finds_no_folder_for_its_cache():
+    """Neither beside its source nor at home, as in a container whose user owns nothing."""
+    environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    environment |= {"NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator,UserWideCacheLocator",
+                    "XDG_CACHE_HOME": os.devnull}
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(NOWHERE)], env=environment, capture_output=True,
+                          text=True)
+    assert done.stdout == "(40, 2)\n", done.stderr
 
 
 def test_pca_is_that_of_scikit_learn():

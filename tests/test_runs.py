@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from mixlab import runs
+from mixlab import locks, runs
 from mixlab.encoders import Encoder
 from mixlab.errors import CheckpointError, ParamError, RunBusyError
 from mixlab.files import write_json
@@ -84,6 +84,24 @@ def test_a_busy_run_names_its_owner_and_is_waited_for(run):
     owner.kill()
     with runs.locked(run, wait_seconds=10):
         owner.join()
+
+
+def test_who_only_looks_is_no_owner(run, monkeypatch):
+    """Two looks at one instant see each other's lock; each looks again before it speaks of a process."""
+    (run.path / ".lock").touch()
+    with open(run.path / ".lock", "r+b") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        monkeypatch.setattr(time, "sleep", lambda _: fcntl.flock(other, fcntl.LOCK_UN))
+        assert not run.held()
+        with runs.locked(run):
+            assert run.held()
+
+
+def test_the_first_byte_of_a_lock_is_nobodys(run):
+    """Windows keeps the byte that is locked from all readers, so what they may read begins behind it."""
+    with runs.locked(run):
+        content = (run.path / ".lock").read_bytes()
+        assert content[:1] == b" " and json.loads(locks.owner(run.path / ".lock")) == json.loads(content)
 
 
 def finished_run(run):

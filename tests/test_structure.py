@@ -1,9 +1,10 @@
 """The shape of the house: which part may import which, how long things get, and what no part may do.
 
-Nothing here runs mixlab but the last test; the rest reads its source as syntax trees.
+Nothing here runs mixlab but the last two tests; the rest reads its source as syntax trees.
 """
 
 import ast
+import os
 import re
 import statistics
 import subprocess
@@ -24,7 +25,7 @@ FOLDERS = sorted({file.parent for file in FILES})
 # Imports go down only: a part may use the parts of lower rows, never those of its own row or above.
 FLOORS = (
     {"errors"},
-    {"rng", "files", "allocator", "precision"},
+    {"rng", "files", "locks", "allocator", "precision"},
     {"data", "mixers", "encoders", "heads", "losses", "checkpoint", "optim", "momentum", "regions"},
     {"views", "runs", "parallel"},
     {"methods", "evaluate"},
@@ -297,6 +298,22 @@ def test_the_lock_with_its_addresses_stays_out_of_git():
     assert "uv.lock" in (ROOT / ".gitignore").read_text().split()
 
 
+def text_without_encoding(file):
+    """Calls that open a file as text and leave its encoding to the system, which on Windows is not UTF-8."""
+    for call in [node for node in ast.walk(tree(file)) if isinstance(node, ast.Call)]:
+        name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
+        mode = next((a.value for a in call.args[1:2] if isinstance(a, ast.Constant)), "r")
+        first = {"read_text": 0, "write_text": 1}.get(name)
+        given = len(call.args) > first if first is not None else "b" in str(mode)
+        opens = first is not None or (name == "open" and isinstance(call.func, ast.Name))
+        if opens and not given and "encoding" not in {keyword.arg for keyword in call.keywords}:
+            yield f"{short(file)}:{call.lineno}"
+
+
+def test_text_is_read_and_written_as_utf_8_on_every_system():
+    assert not [place for file in FILES for place in text_without_encoding(file)]
+
+
 ONLY_WHAT_TRAINING_NEEDS = """
     import sys
     from importlib.machinery import PathFinder
@@ -319,3 +336,10 @@ def test_training_imports_without_the_notebook_packages():
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(ONLY_WHAT_TRAINING_NEEDS)], capture_output=True,
                           text=True, timeout=120)
     assert done.returncode == 0 and done.stdout == "imported True\n", done.stderr
+
+
+def test_it_imports_and_trains_without_what_only_posix_has(tmp_path):
+    """As on Windows: no fcntl and its like, no O_DIRECTORY, no SIGHUP, no folder opened, no file with two names."""
+    done = subprocess.run([sys.executable, str(ROOT / "tests" / "without_posix.py"), str(tmp_path)],
+                          capture_output=True, text=True, timeout=300, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert done.returncode == 0 and done.stdout.endswith("finished True True\n"), done.stderr

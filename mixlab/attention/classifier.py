@@ -27,7 +27,7 @@ def classifier_of(run, encoder, *, data_dir="auto", seed=0, log=print):
 
     Args:
         run: a finished ``Run``. encoder: ``runs.load_encoder(run)``.
-        data_dir: as in ``data.load``; ``auto`` is what the run used.
+        data_dir: as in ``evaluate.Protocol``; ``auto`` is where the run had its images.
         seed: of the choice of images and of L2.
     Returns:
         ``(Linear, about)``; ``about`` holds ``kind`` (``own head`` or ``lbfgs``) and, of a probe, ``train_images``,
@@ -52,14 +52,17 @@ def _fit(run, encoder, identity, data_dir, log):
     images = load_images(run, Protocol(data_dir=data_dir))["train"]
     if len(images) > IMAGES:
         images = data.take(images, IMAGES, identity["seed"], "attention_probe")
-    log(f"{run.name}: fits a probe on {len(images):,} training images; it is kept for the next time.")
+    kept = runs.writable(run)
+    end = "it is kept for the next time" if kept else f"{run.path} can't be written, so it is not kept"
+    log(f"{run.name}: fits a probe on {len(images):,} training images; {end}.")
     probe, fit = lbfgs_probe(features(encoder, images.pixels), images.labels.to(encoder.mean.device),
                              len(images.classes), identity["seed"])
     about = identity | {"train_images": len(images), "l2": fit["l2"], "converged": fit["converged"],
                         "versions": runs.versions()}
     if not fit["converged"]:
         log(f"{run.name}: Note: a fit of the probe, or one that its l2 was chosen by, stopped before it converged.")
-    _store(run, probe, about)
+    if kept:
+        _store(run, probe, about)
     return probe.weight, probe.bias, about
 
 

@@ -15,8 +15,8 @@ from mixlab.attention.scores import inside, pointing_and_energy
 from mixlab.data.layout import read_layout
 from mixlab.errors import CheckpointError
 from mixlab.evaluate import Protocol
-from mixlab.evaluate.subjects import check_run, load_images
-from mixlab.files import sha256, write_json
+from mixlab.evaluate.subjects import check_run, load_images, place_of
+from mixlab.files import plain, sha256, write_json
 
 FILE = "attention.json"
 RULE = ("mosaics of 2 x 2 whole test images: objects of two classes in random cells, phase-scrambled images in the "
@@ -34,7 +34,7 @@ def localisation(run, *, mosaics=200, layers=(4,), seed=0, data_dir="auto", devi
     Args:
         run: a finished ``Run``. One of ``epochs: 0`` is the untrained encoder to compare with.
         mosaics: how many. layers: of 1 to 4. seed: of the mosaics and of the probe.
-        data_dir: as in ``data.load``; ``auto`` is what the run used.
+        data_dir: as in ``evaluate.Protocol``; ``auto`` is where the run had its images.
         fresh: measure again although the same is stored.
     Returns:
         what ``attention.json`` holds: ``protocol``, and rows ``mosaics`` and ``boxes`` of ``{layer, method, power,
@@ -49,7 +49,7 @@ def localisation(run, *, mosaics=200, layers=(4,), seed=0, data_dir="auto", devi
     asked = Protocol(data_dir=data_dir)
     marks, images = check_run(run, asked), load_images(run, asked)["test"]
     drawn = draw_mosaics(images, mosaics, seed)
-    boxed = _boxed(run, images)
+    boxed = _boxed(place_of(run.params(), data_dir)[0], images)
     identity = _identity(run, images, boxed, {"mosaics": mosaics, "layers": list(layers), "seed": seed})
     stored = None if fresh else _stored(run, identity)
     if stored is not None:
@@ -62,17 +62,19 @@ def localisation(run, *, mosaics=200, layers=(4,), seed=0, data_dir="auto", devi
               "boxes": [] if boxed is None else score_boxes(encoder, classifier, images, *boxed[0], layers),
               "device": runs.device_name(encoder.mean.device), "threads": torch.get_num_threads(),
               "seconds": time.monotonic() - started}
+    log(f"{run.name}: {len(drawn)} mosaics scored in {record['seconds']:.1f} s.")
+    if not runs.writable(run):
+        log(f"Note: {run.path} can't be written: the scores are not kept.")
+        return plain(record)
     with runs.locked(run):
         write_json(run.path / FILE, runs.sealed(record))
-    log(f"{run.name}: {len(drawn)} mosaics scored in {record['seconds']:.1f} s.")
     return runs.read_sealed(run.path / FILE)
 
 
-def _boxed(run, images):
-    """``((rows, boxes), facts)`` of a folder that brings boxes of test images; else None."""
-    values = run.params()
-    folder = values["dataset"].removeprefix("folder:")
-    if folder == values["dataset"]:
+def _boxed(name, images):
+    """``((rows, boxes), facts)`` of a data set ``name`` that is a folder with boxes of test images; else None."""
+    folder = name.removeprefix("folder:")
+    if folder == name:
         return None
     table = read_layout(data.resolve(folder)).root / BOXES
     if not table.is_file():

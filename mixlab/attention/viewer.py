@@ -32,7 +32,7 @@ class Viewer:
         chosen: list of finished ``Run``, at least one, of data with the same classes and image size; the images are
             the test images of the first one's data set.
         count: how many of them are taken, a stratified choice by ``seed``, sorted by class.
-        data_dir: as in ``data.load``; ``auto`` is what the run used.
+        data_dir: as in ``evaluate.Protocol``; ``auto`` is where the run had its images.
         device: ``cpu`` or ``cuda``.
     Attributes:
         runs, titles: the columns. images: the chosen ``Images``. names: a name for each of them.

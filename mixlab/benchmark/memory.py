@@ -22,7 +22,7 @@ def available():
     """Bytes that a process could take now; infinite where the system does not say."""
     if not Path("/proc/meminfo").exists():
         return float("inf")
-    lines = Path("/proc/meminfo").read_text().splitlines()
+    lines = Path("/proc/meminfo").read_text("utf-8").splitlines()
     return next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
 
 
@@ -64,14 +64,14 @@ def _resident(name, precision, size):
 
     step(name, precision, SMALL, "cpu")()
     call = step(name, precision, size, "cpu")
-    RESET.write_text("5")  # the peak starts again from here
+    RESET.write_text("5", "utf-8")  # the peak starts again from here
     before = _mebibytes("VmRSS")
     call()
     return max(_mebibytes("VmHWM") - before, 0.01)
 
 
 def _mebibytes(name):
-    return next(int(line.split()[1]) for line in STATUS.read_text().splitlines() if line.startswith(name)) / 1024
+    return next(int(line.split()[1]) for line in STATUS.read_text("utf-8").splitlines() if line.startswith(name)) / 1024
 
 
 def _on_gpu(name, precision, size):

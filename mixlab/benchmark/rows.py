@@ -121,7 +121,7 @@ def read(path):
         DataError: it holds something else.
     """
     try:
-        with open(path, newline="") as file:
+        with open(path, newline="", encoding="utf-8") as file:
             return [Row(**{name: _typed(name, text) for name, text in line.items()}) for line in csv.DictReader(file)]
     except (TypeError, ValueError) as error:
         raise DataError(f"{path}: measurements as python -m mixlab.benchmark writes them; got {error}. "

@@ -5,7 +5,6 @@ row by row), or as torchvision leaves them, ``cifar-10-batches-py/`` and ``cifar
 form, the decoded arrays are compared with their published SHA-256 before anyone sees them.
 """
 
-import fcntl
 import os
 import shutil
 import socket
@@ -13,7 +12,7 @@ import tarfile
 import tempfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.client import HTTPException
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from PIL import Image
 from mixlab.data.known import ARCHIVE_BYTES, COARSE_OF_FINE, SHA256, SHEET_SHA256
 from mixlab.errors import DataError, problem
 from mixlab.files import sha256
+from mixlab.locks import taken
 
 ASSETS = Path(__file__).parent.parent / "assets"
 TIMEOUT = 20  # seconds without an answer after which a download is given up
@@ -211,6 +211,8 @@ def _temporary(folder):
         with _lock(left) as held:
             if held:
                 shutil.rmtree(left, ignore_errors=True)
+        if held:
+            shutil.rmtree(left, ignore_errors=True)  # Windows keeps the lock's own file while it is open
     while True:
         with tempfile.TemporaryDirectory(prefix=DOWNLOAD, dir=folder) as temporary, _lock(temporary) as held:
             if held is not False and os.path.isdir(temporary):  # else taken for abandoned before it was locked
@@ -221,17 +223,12 @@ def _temporary(folder):
 @contextmanager
 def _lock(folder):
     """Yields whether this process got the folder's lock; None where the file system has no locks, or it is gone."""
-    handle, held = None, True
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        held = False if isinstance(error, BlockingIOError) else None
-    try:
+    with ExitStack() as stack:
+        try:
+            held = stack.enter_context(taken(Path(folder) / ".lock"))
+        except OSError:
+            held = None
         yield held
-    finally:
-        if handle is not None:
-            os.close(handle)
 
 
 def _unpack(source, archive, temporary):

@@ -56,7 +56,7 @@ def _evaluate(what, overrides, runs_dir):
     params = LinearEval.check(**values)
     runs = params.runs(named)
     for run, record in zip(runs, evaluate_all(runs, params.protocol()), strict=True):
-        print(f"Result: {run.path}, evaluated on {record['dataset']}")
+        print(f"Result: {record.get('kept_in', run.path)}, evaluated on {record['dataset']}")
 
 
 def _override(text):

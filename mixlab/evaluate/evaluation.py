@@ -18,7 +18,8 @@ from mixlab.evaluate.protocol import DEFAULT_FRACTIONS, Protocol
 from mixlab.evaluate.rules import keep_earlier, kept_name
 from mixlab.evaluate.scoring import scores
 from mixlab.evaluate.sgd import Linear
-from mixlab.evaluate.subjects import check_run, file_names, is_own, leaks, load_images
+from mixlab.evaluate.shelf import places_of, shelf
+from mixlab.evaluate.subjects import check_run, dataset_of, file_names, is_own, leaks, load_images
 from mixlab.files import sha256, write, write_json
 
 PREDICTING = ("lbfgs", "sgd_augmented", "sgd")  # the first of these that was fitted gives the stored predictions
@@ -38,8 +39,9 @@ def evaluate(run, protocol=None, log=print):
         protocol: a ``Protocol``; None for its defaults.
         log: called with each line of text.
     Returns:
-        what ``linear_eval.json`` holds. Accuracies are fractions; ``train_test_duplicates`` counts the test images that
-        are, pixel for pixel, training images too.
+        what ``linear_eval.json`` holds, and ``kept_in``, the folder it is in, where the run's own can't be written.
+        Accuracies are fractions; ``train_test_duplicates`` counts the test images that are, pixel for pixel, training
+        images too.
     Raises:
         CheckpointError: an unfinished or damaged run, or one of another release of mixlab.
         DataError: no labels, other images than the run was trained on, classes too small for a fraction.
@@ -48,8 +50,8 @@ def evaluate(run, protocol=None, log=print):
     protocol = protocol or Protocol()
     marks, images = check_run(run, protocol) + leaks(run, protocol), load_images(run, protocol)
     fractions, left_out = _fractions(protocol, images["train"])
-    identity = _identity(run, protocol, images)
-    stored = None if protocol.fresh else _stored(run, protocol, identity)
+    identity, names = _identity(run, protocol, images), file_names(run, protocol)
+    stored = None if protocol.fresh else _stored(places_of(run, protocol), names, identity)
     if stored is not None:
         log(f"{run.name} is evaluated already; fresh: true evaluates it again.")
         return stored
@@ -57,9 +59,10 @@ def evaluate(run, protocol=None, log=print):
     leak = f"{leaked} of the {len(images['test'])} test images are training images too, so it is too kind"
     for mark in marks + left_out + [leak] * bool(leaked):
         log(f"Note: {run.name}: {mark}.")
+    place = shelf(run, protocol, log)
     record, arrays = _measure(run, protocol, images, fractions, log)
     about = {"marks": marks, "left_out": left_out, "train_test_duplicates": leaked}
-    return _store(run, protocol, {"status": "ok", **identity, **about, **record}, arrays)
+    return _store(place, names, {"status": "ok", **identity, **about, **record}, arrays)
 
 
 def evaluate_all(chosen, protocol=None, log=print):
@@ -97,7 +100,7 @@ def _identity(run, protocol, images):
     about = {name: values[name] for name in ("method", "mixer", "epochs", "seed", "batch_size")}
     about["encoder"] = label(values["encoder"], values.get("width", 64))
     return {"run": run.name, **about, "trained_on": values["dataset"],
-            "dataset": values["dataset"] if is_own(run, protocol) else protocol.dataset,
+            "dataset": dataset_of(run, protocol),
             "transfer": not is_own(run, protocol), "classes": list(images["train"].classes),
             **{f"{part}_images": len(images.get(part, ())) for part in ("train", "val", "test")},
             "data_checksum": {part: images[part].checksum for part in ("train", "test")},
@@ -105,16 +108,23 @@ def _identity(run, protocol, images):
             "trained_by": trained_by, "versions": runs.versions()}
 
 
-def _stored(run, protocol, identity):
-    """The stored record of exactly this evaluation, its embeddings whole; or None."""
-    record_name, embeddings_name = file_names(run, protocol)
-    try:
-        record = runs.read_sealed(run.path / record_name)
-        whole = sha256(run.path / embeddings_name) == record.get("embeddings_sha256")
-    except (FileNotFoundError, CheckpointError):
-        return None
-    same = all(record.get(name) == value for name, value in identity.items())
-    return record if record.get("status") == "ok" and same and whole else None
+def _stored(places, names, identity):
+    """The stored record of exactly this evaluation, its embeddings whole, from the first place that has it; or None."""
+    for place in places:
+        try:
+            record = _read(place, names[0])
+            whole = sha256(place.path / names[1]) == record.get("embeddings_sha256")
+        except (FileNotFoundError, CheckpointError):
+            continue
+        if record.get("status") == "ok" and whole and all(record.get(n) == value for n, value in identity.items()):
+            return record
+    return None
+
+
+def _read(place, name):
+    """A stored record, and where it is kept if that is not the run's own folder."""
+    record = runs.read_sealed(place.path / name)
+    return record if (place.path / "params.json").exists() else record | {"kept_in": str(place.path)}
 
 
 def _measure(run, protocol, images, fractions, log):
@@ -222,18 +232,18 @@ def _arrays(found, knn_answers, predicting):
     return arrays | {"classes": np.array(found.images["test"].classes)}
 
 
-def _store(run, protocol, record, arrays):
+def _store(place, names, record, arrays):
     """Writes the embeddings, then the record that vouches for them, and returns it as read back.
 
     A record of another protocol is kept first, so that at every instant each is in some file.
     """
-    record_name, embeddings_name = file_names(run, protocol)
+    record_name, embeddings_name = names
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     content = buffer.getvalue()
-    with runs.locked(run):
-        keep_earlier(run.path / record_name, record)
-        write(run.path / embeddings_name, content)
-        write_json(run.path / record_name, runs.sealed({**record, "embeddings_sha256": sha256(content)}))
-        (run.path / kept_name(record, record_name)).unlink(missing_ok=True)
-    return runs.read_sealed(run.path / record_name)
+    with runs.locked(place):
+        keep_earlier(place.path / record_name, record)
+        write(place.path / embeddings_name, content)
+        write_json(place.path / record_name, runs.sealed({**record, "embeddings_sha256": sha256(content)}))
+        (place.path / kept_name(record, record_name)).unlink(missing_ok=True)
+    return _read(place, record_name)

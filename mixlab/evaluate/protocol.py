@@ -8,7 +8,8 @@ LAYERS = ("encoder", "projection")
 PROBES = ("sgd", "sgd_augmented", "lbfgs")
 DEFAULT_K = (200, 5)
 DEFAULT_FRACTIONS = (0.01, 0.1)
-HOW_NOT_WHAT = ("data_dir", "skip_broken", "device", "allow_other_version", "fresh")  # these change no number
+# These change no number.
+HOW_NOT_WHAT = ("data_dir", "skip_broken", "device", "allow_other_version", "fresh", "reports_dir")
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Protocol:
 
     Args:
         dataset: ``auto`` for the run's own data set, or the name of another one (transfer).
-        data_dir: as in ``data.load``; ``auto`` is what the run used.
+        data_dir: where the images lie now, as in ``subjects.place_of``; ``auto`` is where the run had them.
         skip_broken: leave out the broken files of a folder.
         train_size: how many training images serve as bank and for the probes; ``auto`` for those of the run.
         layers: which of ``encoder`` (after pooling) and ``projection`` (the projector's output) are scored.
@@ -36,6 +37,8 @@ class Protocol:
         device, precision: where and how features are computed: ``cpu`` or ``cuda``, ``fp32`` or ``bf16``.
         allow_other_version: evaluate, and mark, runs that another release of mixlab made.
         fresh: evaluate again although the same evaluation is stored.
+        reports_dir: folder that keeps evaluations of runs whose own folder can't be written; ``none`` for a temporary
+            one.
     Raises:
         ParamError: an unknown probe or layer.
     """
@@ -66,6 +69,7 @@ class Protocol:
     precision: str = "fp32"
     allow_other_version: bool = False
     fresh: bool = False
+    reports_dir: str = "none"
 
     def __post_init__(self):
         for name, known in (("layers", LAYERS), ("probes", PROBES)):

@@ -78,13 +78,13 @@ def load_images(run, protocol):
         ParamError, DataError: as ``data.load``; k larger than the bank.
     """
     values, own = run.params(), is_own(run, protocol)
-    name = values["dataset"] if own else protocol.dataset
+    name, place = _place(run, values, protocol)
     if own:
-        parts = _own_parts(values | _place(name, values, protocol), protocol)
+        parts = _own_parts(values | place, protocol)
         _check_labels(name, parts["train"], parts["test"])
         _check_checksums(run, parts["train"], parts["test"])
     else:
-        parts = _foreign_parts(name, values | _place(name, values, protocol), protocol)
+        parts = _foreign_parts(name, values | place, protocol)
         _check_labels(name, parts["train"], parts["test"])
     protocol.k_for(len(parts["train"]))
     return parts
@@ -119,12 +119,18 @@ def _test(values):
 def own_images(run, data_dir="auto"):
     """``{"train", "test"}`` and, where the run held some out, ``"val"``: the images of a run, all with their labels.
 
+    Args:
+        data_dir: where they lie now, as in ``place_of``.
     Raises:
         DataError: other images than the run's, as ``load_images`` refuses them.
         ParamError, DataError: as ``data.load``.
     """
     values = run.params() | {"label_fraction": 1.0}
-    values |= {} if data_dir == "auto" else {"data_dir": data_dir}
+    other = followed(values, data_dir)
+    if other != values["dataset"]:
+        return {split: data.load(other, split=split) for split in ("train", "test")}
+    values["dataset"], values["data_dir"] = place_of(values, data_dir)
+    check_there(run, values["dataset"])
     splits = data.load_splits(values)
     found = {"train": splits.train, splits.knn_split: splits.queries}
     if splits.knn_split != "test":
@@ -138,31 +144,72 @@ def own_images(run, data_dir="auto"):
     return found
 
 
+def place_of(values, data_dir="auto"):
+    """``(dataset, data_dir)`` under which the images of a run with parameters ``values`` lie now.
+
+    Args:
+        data_dir: ``auto`` for where the run had them; else a folder: the one that holds CIFAR or, of a run on a
+            ``folder:`` data set, that of its images itself.
+    """
+    name = values["dataset"]
+    if data_dir == "auto":
+        return name, values["data_dir"]
+    return (f"folder:{data_dir.removeprefix('folder:')}" if name.startswith("folder:") else name), data_dir
+
+
+def check_there(run, name):
+    """Refuses a ``folder:`` data set ``name`` of a run that is not there any more, saying how to name where it is."""
+    if name.startswith("folder:") and not data.at_hand(name):
+        raise DataError(problem(name, f"the images {run.name} was trained on", "no folder there",
+                                "Set data_dir to the folder where they lie now"))
+
+
 def check_checksum(name, checksum, whose, images):
     """Refuses images of another checksum; ``name`` is the record's word for it, ``whose`` says which they should be."""
     if images.checksum != checksum:
         raise DataError(problem(name, f"{checksum[:12]}..., that of {whose}", images.checksum,
-                                "Put those images back, set data_dir to where they are, or name the new ones as "
-                                "another dataset"))
+                                "Put those images back, or set data_dir to where they are"))
+
+
+def dataset_of(run, protocol):
+    """The data set that the protocol asks of a run; for ``auto`` the run's own, or see ``followed``."""
+    return followed(run.params(), protocol.data_dir) if protocol.dataset == "auto" else protocol.dataset
+
+
+def followed(values, data_dir="auto"):
+    """The run's own data set; where that is not at hand and its snapshots are of another one, that one.
+
+    So the run that comes with the package is looked at and scored on the images that come with the package.
+    """
+    own, other = values["dataset"], values.get("snapshot_dataset", values["dataset"])
+    if other == own:
+        return own
+    name, place = place_of(values, data_dir)
+    return own if data.at_hand(name, None if place == "auto" else place) else other
 
 
 def is_own(run, protocol):
     """Whether the protocol's data set is the one that the run trained on."""
-    return protocol.dataset in ("auto", run.params()["dataset"])
+    return dataset_of(run, protocol) == run.params()["dataset"]
 
 
 def file_names(run, protocol):
     """Names of the record and of the embeddings inside the run's directory; transfer names its data set."""
-    suffix = "" if is_own(run, protocol) else f"-{safe_name(protocol.dataset)}"
+    suffix = "" if is_own(run, protocol) else f"-{safe_name(dataset_of(run, protocol))}"
     return f"linear_eval{suffix}.json", f"embeddings{suffix}.npz"
 
 
-def _place(name, values, protocol):
-    """Where the images are and how they are read; of a folder as the run's own images were."""
+def _place(run, values, protocol):
+    """The name of the images that the protocol asks of a run, and parameters that say where they are and how read."""
+    name, data_dir = place_of(values, protocol.data_dir)
+    if is_own(run, protocol):
+        check_there(run, name)
+    else:
+        name = dataset_of(run, protocol)
+        data_dir = values["data_dir"] if protocol.data_dir == "auto" else protocol.data_dir
     folder = name.startswith("folder:")
-    return {"data_dir": values["data_dir"] if protocol.data_dir == "auto" else protocol.data_dir,
-            "image_size": values["image_size"] if folder else 32,
-            "skip_broken": folder and (protocol.skip_broken or values["skip_broken"])}
+    return name, {"dataset": name, "data_dir": data_dir, "image_size": values["image_size"] if folder else 32,
+                  "skip_broken": folder and (protocol.skip_broken or values["skip_broken"])}
 
 
 def _check_labels(name, train, test):

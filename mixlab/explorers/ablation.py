@@ -21,6 +21,7 @@ from mixlab.explorers.spots import (
     spots_of,
     table_of,
 )
+from mixlab.files import can_be_written
 from mixlab.plots.tables import html_table
 
 HINT = "Point at a square: its runs, curves and mixtures. Click it to open a run."
@@ -35,14 +36,15 @@ def ablation(params, results):
     Returns:
         widgets where a person is in Lab; else a line that says where the self-contained page was written.
     """
+    from IPython.display import HTML
+
     if not is_interactive(params):
-        from IPython.display import HTML
+        if results.params.folder.is_dir() and not can_be_written(results.params.folder):
+            return HTML(f"<p>{len(results.made)} runs to look into; their page is not kept.</p>")
         place = html.escape(nearby(write_ablation_page(results)))
         return HTML(f"<p>{len(results.made)} runs to look into, in one file: <code>{place}</code></p>")
-    import ipywidgets as widgets
-
     if not results.panels:
-        return widgets.HTML("<p>No run of this grid is finished and evaluated yet.</p>")
+        return HTML("<p>No run of this grid is finished and evaluated yet.</p>")
     return Explorer(results).box
 
 
@@ -51,6 +53,8 @@ class Explorer:
 
     def __init__(self, results):
         import ipywidgets as widgets
+
+        from mixlab.explorers.still import Still, of_figure
 
         self.results, self.strips, self.seen = results, Strips(), {}
         self.spots, self.opened = [], None
@@ -66,7 +70,8 @@ class Explorer:
         self.figure.data[0].on_click(lambda trace, points, state: self.offer(self.at(points)))
         self.show()
         choice = [self.panel] if len(options) > 1 else []
-        self.box = widgets.VBox([*choice, self.figure, self.told, self.run, self.facts])
+        self.box = Still([*choice, self.figure, self.told, self.run, self.facts],
+                         lambda: of_figure(plots.heat_map(results)))
 
     def show(self):
         """Draws the chosen panel."""

@@ -106,7 +106,7 @@ def write_attention_page(path, runs, *, images=8, opacity=0.65, seed=0, data_dir
 
 def asset(name):
     """The text of a file of ``mixlab/assets``."""
-    return (ASSETS / name).read_text()
+    return (ASSETS / name).read_text("utf-8")
 
 
 def _stored(viewer, pixels, name, other=None):

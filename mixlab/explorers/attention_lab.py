@@ -11,6 +11,8 @@ from mixlab.errors import CheckpointError, DataError, ParamError, problem
 from mixlab.explorers import twin
 from mixlab.explorers.attention import MAPS, asset, colour_scale, notes, scene, spread
 from mixlab.explorers.pictures import own_picture, rule
+from mixlab.explorers.still import Still, of_figure
+from mixlab.plots.attention import attention as attention_figure
 
 SCRIPT = asset("attention.js") + asset("attention_widget.js")
 THUMB, COLUMNS, MOST = 38, 20, 12  # pixels of a small picture, small pictures in a row of their sheet, rows shown
@@ -72,7 +74,10 @@ class Desk:
         self.picker.on_msg(self.receive)
         layers = widgets.HBox([widgets.Label("layer"), self.layer])
         line = widgets.HBox([self.map, self.asked, layers], layout={"flex_flow": "row wrap", "grid_gap": "0 12px"})
-        self.widget = widgets.VBox([line, self.picker, self.grid])
+        self.widget = Still([line, self.picker, self.grid], lambda: of_figure(attention_figure(
+            viewer.runs, images=params.attention_images, method=params.attention_method, layer=params.attention_layer,
+            power=params.attention_power, opacity=params.opacity, seed=params.seed, data_dir=viewer.data_dir,
+            device=viewer.device)))
 
     def say(self, text):
         """Shows a line of text under the pictures to choose from."""

@@ -76,6 +76,7 @@ class Browser:
         import ipywidgets as widgets
 
         from mixlab.explorers.panes import Width
+        from mixlab.explorers.still import Still
 
         self.filter = widgets.Text(placeholder="name, state or parameter=value", description="filter",
                                    layout={"width": "24em"}, style={"description_width": "3em"})
@@ -85,9 +86,15 @@ class Browser:
         self.list.add_class("mixlab-runs")
         self.said, self.table, self.figure = widgets.HTML(), widgets.HTML(layout={"width": "99%"}), curves_figure()
         self.width = Width()
-        self.view = widgets.VBox([widgets.HTML(STYLE), widgets.HBox([self.filter, self.follow]), self.list, self.said,
-                                  self.width, self.figure, self.table])
+        self.view = Still([widgets.HTML(STYLE), widgets.HBox([self.filter, self.follow]), self.list, self.said,
+                           self.width, self.figure, self.table], self.still)
         self.width.observe(lambda change: self.fit(change.new), "width")
+
+    def still(self):
+        """The curves, as far as the runs shown have come by now."""
+        from mixlab.explorers.still import of_figure
+
+        return of_figure(plots.overlay(self.shown)) if self.shown else {}
 
     def fit(self, width):
         """Gives the curves all the width that there is."""

@@ -13,6 +13,8 @@ SYMBOLS = ("circle", "diamond")  # with the colours: as many marks as a legend c
 MOST = len(PALETTE) * len(SYMBOLS)  # classes shown each with a mark of its own; of more, some are picked out
 PICKED = len(PALETTE)  # classes picked out at first
 GREY = "#BDBDBD"
+TITLES = {"label": "label", "prediction": "prediction", "right/wrong": "right or wrong",
+          "purity": "neighbour purity"}  # of the colourings, by what the parameter ``colour`` calls them
 BANDS = 5  # of neighbour purity
 
 

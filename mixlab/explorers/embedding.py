@@ -3,11 +3,12 @@
 import numpy as np
 
 from mixlab.explorers.cards import HINT, STYLE, Pictures, card, sheet
-from mixlab.explorers.colouring import MOST, colourings, mistakes, most_mistaken
+from mixlab.explorers.colouring import MOST, TITLES, colourings, mistakes, most_mistaken
 from mixlab.explorers.linked import Linked, in_html, one_line
 from mixlab.explorers.place import is_interactive
 from mixlab.files import safe_name, write_json
 from mixlab.plots.embedding import KINDS
+from mixlab.plots.embedding import embedding as map_figure
 
 STEP = 700  # milliseconds an epoch is shown while playing
 
@@ -82,6 +83,8 @@ class Explorer:
     def _arrange(self):
         import ipywidgets as widgets
 
+        from mixlab.explorers.still import Still
+
         style, row = widgets.HTML(STYLE, layout={"display": "none"}), {"flex_flow": "row wrap", "align_items": "center"}
         player = [self.play, self.slider, self.epoch] if len(self.epochs) > 1 else []
         controls = widgets.HBox([self.kind, self.colour, self.only, *player], layout=row)
@@ -91,7 +94,15 @@ class Explorer:
                              layout={"flex": f"1000 1 {860 if several else 520}px", "min_width": "320px"})
         side = widgets.VBox([self.picked, self.card]) if many else self.card
         body = widgets.HBox([stage, side], layout=row | {"align_items": "flex-start"})
-        return widgets.VBox([style, controls, body, widgets.HBox([self.name, self.note], layout=row), self.sheet])
+        saving = widgets.HBox([self.name, self.note], layout=row)
+        return Still([style, controls, body, saving, self.sheet], self.still)
+
+    def still(self):
+        """The maps as they are at the last epoch, in the chosen colour."""
+        from mixlab.explorers.still import of_figure
+
+        colour = {title: name for name, title in TITLES.items()}.get(self.colour.value, "label")
+        return of_figure(map_figure(self.linked.clouds, colour))
 
     def _listen(self):
         for control in (self.colour, self.only, self.picked):

@@ -46,7 +46,7 @@ def embedding_page(clouds, title):
     two = ' class="two"' if len(linked.clouds) > 1 else ""
     body = (f'{STYLE}{LOOKS}{BAR}<div{two}><div id="stage"><div id="maps"><div id="plot"></div></div>'
             f'<div id="card">{HINT}</div></div><div id="sheet"></div></div>')
-    return page(title, body, _data(linked), SCRIPT.read_text(), plotly=True)
+    return page(title, body, _data(linked), SCRIPT.read_text("utf-8"), plotly=True)
 
 
 def write_embedding_page(path, clouds, title):

@@ -29,6 +29,8 @@ def playground(params):
         return HTML(scene.picture(params.mixer, 0, len(scene.names) // 2, 0.6, None, 0))
     import ipywidgets as widgets
 
+    from mixlab.explorers.still import Still, of_html
+
     wide = {"style": {"description_width": "5.5em"}, "layout": {"width": "20em"}}
     images = [(name, i) for i, name in enumerate(scene.names)]
     mixer = widgets.Dropdown(options=list(MIXERS), value=params.mixer, description="mixer", **wide)
@@ -51,7 +53,7 @@ def playground(params):
         control.observe(update, "value")
     update()
     columns = widgets.HBox([widgets.VBox([mixer, first, second]), widgets.VBox([share, lam, alpha, draw])])
-    return widgets.VBox([columns, view])
+    return Still([columns, view], lambda: of_html(view.value))
 
 
 class Scene:

@@ -33,6 +33,8 @@ def wrong_images(params, evaluations):
         return HTML(plots.evaluation_table(evaluations))
     import ipywidgets as widgets
 
+    from mixlab.explorers.still import Still, of_html
+
     names = [(f"{one.run.name}, on {one.dataset}{plots.rules_of(one, evaluations)}", i)
              for i, one in enumerate(evaluations)]
     runs = widgets.SelectMultiple(options=names, value=[0], rows=max(2, min(8, len(names))), description="runs",
@@ -57,7 +59,7 @@ def wrong_images(params, evaluations):
         control.observe(act, "value")
     for act in (pick, name_classes, look):
         act()
-    return widgets.VBox([runs, table, shown, widgets.HBox([true, predicted]), view])
+    return Still([runs, table, shown, widgets.HBox([true, predicted]), view], lambda: of_html(table.value, view.value))
 
 
 def offer(dropdown, options):
@@ -117,6 +119,8 @@ def comparison(params, scores):
         return HTML(plots.grouped_table(plots.filtered(params, scores)))
     import ipywidgets as widgets
 
+    from mixlab.explorers.still import Still, of_html
+
     extra = {"dataset": [], "encoder": ["auto", "all"], "evaluation": ["all"], "method": ["all"]}
     filters = {name: widgets.Dropdown(options=[*first, *plots.choices(scores, name)], description=name, **WIDE)
                for name, first in extra.items()}
@@ -134,7 +138,7 @@ def comparison(params, scores):
         control.observe(update, "value")
     update()
     rows = [widgets.HBox(list(filters.values())[i:i + 2]) for i in (0, 2)]
-    return widgets.VBox([*rows, figure, table])
+    return Still([*rows, figure, table], lambda: of_html(table.value))
 
 
 def _start(params, scores):

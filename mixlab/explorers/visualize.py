@@ -6,6 +6,7 @@ from mixlab import attention, data, plots, projection
 from mixlab.evaluate.evaluation import CONTROL
 from mixlab.explorers.attention import attention as attention_explorer
 from mixlab.explorers.attention import write_attention_page
+from mixlab.explorers.colouring import TITLES
 from mixlab.explorers.embedding import embedding
 from mixlab.explorers.embedding_twin import write_embedding_page
 from mixlab.explorers.linked import same_images
@@ -15,10 +16,9 @@ from mixlab.plots.attention import attention as attention_figure
 from mixlab.plots.attention import localisation as localisation_figure
 from mixlab.plots.embedding import embedding as map_figure
 from mixlab.plots.embedding import embedding_epochs
+from mixlab.runs import writable
 
 MOST = 4  # runs with maps of their own
-TITLES = {"label": "label", "prediction": "prediction", "right/wrong": "right or wrong",
-          "purity": "neighbour purity"}  # of the explorer's colours, for each value of ``colour``
 TSNE_POINTS = 3000  # up to here t-SNE takes seconds, and UMAP would spend them on its start
 
 
@@ -154,7 +154,8 @@ def localisation(params, runs, log=print):
 def pages(params, runs, clouds):
     """Writes ``embedding.html`` and ``attention.html`` into the first run, and where asked copies into ``reports_dir``.
 
-    The pages show up to two maps, of the same images, and attention of all runs that are ``alike``.
+    The pages show up to two maps, of the same images, and attention of all runs that are ``alike``. A run that can't be
+    written is left alone.
     Returns:
         HTML: the numbers of each map, and where the pages lie.
     """
@@ -162,22 +163,28 @@ def pages(params, runs, clouds):
 
     first, shown = runs[0], alike(runs, _say_nothing)
     pair = _on_same_images(params, clouds[:2], _say_nothing)
-    write_embedding_page(first.path / "embedding.html", pair, f"Embedding of {first.name}")
-    write_attention_page(first.path / "attention.html", shown, images=params.attention_images, opacity=params.opacity,
+    files = _files_of_pages(params, first)
+    if not files:
+        return HTML(quality_table(clouds) + f"<p>No pages: {html.escape(plots.tame(first.path))} can't be written. Set "
+                                            "reports_dir to a folder that can.</p>")
+    embedding_page, attention_page = files[0]
+    write_embedding_page(embedding_page, pair, f"Embedding of {first.name}")
+    write_attention_page(attention_page, shown, images=params.attention_images, opacity=params.opacity,
                          seed=params.seed, data_dir=params.data_dir, device=device_of(params), log=_say_nothing)
-    written = [first.path / "embedding.html", first.path / "attention.html"]
-    return HTML(quality_table(clouds) + _places(written + _copies(params, first, written)))
-
-
-def _copies(params, run, written):
-    """Copies of the pages in ``reports_dir``, named after the run; none where none are asked."""
-    if params.reports_dir == "none":
-        return []
-    folder = writable_folder(data.resolve(params.reports_dir), "reports_dir")
-    copies = [folder / f"{page.stem}-{safe_name(run.name)}.html" for page in written]
-    for page, copy in zip(written, copies, strict=True):
+    for page, copy in [(page, copy) for copies in files[1:] for page, copy in zip(files[0], copies, strict=True)]:
         write(copy, page.read_bytes())
-    return copies
+    return HTML(quality_table(clouds) + _places([file for pair in files for file in pair]))
+
+
+def _files_of_pages(params, run):
+    """Pairs of files, of both pages: in the run if it can be written, and in ``reports_dir`` where that is asked."""
+    files, names = [], ("embedding", "attention")
+    if writable(run):
+        files.append([run.path / f"{name}.html" for name in names])
+    if params.reports_dir != "none":
+        folder = writable_folder(data.resolve(params.reports_dir), "reports_dir")
+        files.append([folder / f"{name}-{safe_name(run.name)}.html" for name in names])
+    return files
 
 
 def quality_table(clouds):

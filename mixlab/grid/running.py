@@ -209,7 +209,8 @@ def interrupted_by_sigterm():
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    asking = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows has no hangup
+    before = {number: signal.signal(number, interrupt) for number in asking}
     try:
         yield
     finally:

@@ -44,7 +44,7 @@ class Study:
 
     def rows(self):
         """The rows of the table, as text; [] before there is one."""
-        return list(csv.DictReader(io.StringIO(self.table.read_text()))) if self.table.exists() else []
+        return list(csv.DictReader(io.StringIO(self.table.read_text("utf-8")))) if self.table.exists() else []
 
 
 def run(study, log=print):

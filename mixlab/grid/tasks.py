@@ -87,7 +87,7 @@ class Task:
         self._record("running", "")
         given = self.place.folder / "cells" / f"{self.cell.name}-{notebook}.yaml"
         write(given, yaml.safe_dump(values, sort_keys=False))
-        with open(self.log, "w") as log:
+        with open(self.log, "wb") as log:
             self.child = subprocess.Popen(self._command(notebook, given), stdin=subprocess.DEVNULL, stdout=log,
                                           stderr=subprocess.STDOUT, env=self.place.surroundings(self.gpu),
                                           start_new_session=True)  # a terminal's Ctrl-C reaches the grid alone
@@ -133,7 +133,7 @@ def meaning(code):
 
 def last_line(file):
     """The last line that a process wrote, without its colours; "" if it wrote none."""
-    text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", file.read_text(errors="replace")) if file.exists() else ""
+    text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", file.read_text("utf-8", "replace")) if file.exists() else ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1][:500] if lines else ""
 
@@ -156,8 +156,11 @@ def stop(tasks):
 
 
 def _ask(child):
-    """An interrupt for the kernel below a papermill, which then saves its run; before there is one, for papermill."""
-    kernels = _below(child)
+    """An interrupt for the kernel below a papermill, which then saves its run; before there is one, for papermill.
+
+    Windows has no interrupt for one process: there a run goes on from its last checkpoint.
+    """
+    kernels = _below(child) if os.name == "posix" else []
     for process in kernels:
         process.send_signal(signal.SIGINT)
     if not kernels:

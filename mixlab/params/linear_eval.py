@@ -47,6 +47,7 @@ class LinearEval(Params):
     precision: Auto | Literal["fp32", "bf16"] = "auto"
     allow_other_version: bool = False
     fresh: bool = False
+    reports_dir: Annotated[str, Field(min_length=1)] = "none"
     interactive: Auto | bool = "auto"
 
     def contradictions(self):

@@ -1,6 +1,7 @@
 """Parameters of ``pretrain.ipynb`` and of ``python -m mixlab.train``."""
 
 import inspect
+from functools import partial
 from typing import Annotated, Literal
 
 import torch
@@ -262,7 +263,10 @@ def _device(wanted):
 
 
 def _precision(wanted, device):
+    """bf16 where the device computes in it: GPUs older than Ampere only emulate it, slower than fp32."""
     if wanted != "auto":
         return wanted
-    native = torch.cuda.is_bf16_supported() if device == "cuda" else torch.cpu._is_avx512_bf16_supported()
-    return "bf16" if native else "fp32"
+    native = torch.cpu._is_avx512_bf16_supported
+    if device == "cuda":
+        native = partial(torch.cuda.is_bf16_supported, including_emulation=False)
+    return "bf16" if native() else "fp32"

@@ -5,6 +5,7 @@ import numpy as np
 
 from mixlab import data
 from mixlab.errors import DataError, ParamError
+from mixlab.evaluate.subjects import check_there, place_of
 from mixlab.plots.evaluated import PROBES
 from mixlab.plots.evaluation import note
 from mixlab.plots.style import short, verbatim
@@ -122,14 +123,19 @@ def wrong_index(one, true, predicted):
 def images_of(one, data_dir="auto"):
     """``(pixels uint8 (N, H, W, 3), "")`` of the test images that were evaluated, or ``(None, why not)``."""
     name, folder = one.record["dataset"], one.record["dataset"].startswith("folder:")
+    own = name == one.record["trained_on"]
     place = one.values.get("data_dir", "auto") if data_dir == "auto" else data_dir
+    name = place_of({"dataset": name, "data_dir": place}, data_dir)[0] if own else name
     size, skip = (one.values.get(n) if folder else other for n, other in (("image_size", None), ("skip_broken", False)))
     try:
         scale = {"intensity": one.values.get("intensity", "type")} if folder else {}  # as the evaluation read them
+        if own:
+            check_there(one.run, name)
         images = data.load(name, None if place == "auto" else place, split="test", image_size=size,
                            skip_broken=bool(skip), **scale)
     except (DataError, ParamError, OSError) as error:
         return None, f"The images cannot be shown: {error}"
     if images.checksum != one.record["data_checksum"]["test"]:
-        return None, f"The images cannot be shown: the test set of {name} is not the one that was evaluated."
+        return None, (f"The images cannot be shown: the test set of {name} is not the one that was evaluated. "
+                      "Set data_dir to where that one lies.")
     return images.pixels.numpy(), ""

@@ -159,7 +159,9 @@ def _checked(file):
 def chosen(run_list, records):
     """The stored evaluations of the runs that ``records`` (as ``evaluate.evaluate_all`` returns them) are of."""
     wanted = {_which(record) for record in records}
-    return [one for run in run_list for one in evaluations_of(run) if _which(one.record) in wanted]
+    elsewhere = {record["run"]: runs.Run(Path(record["kept_in"])) for record in records if "kept_in" in record}
+    return [replace(one, run=run) for run in run_list for one in evaluations_of(elsewhere.get(run.name, run))
+            if _which(one.record) in wanted]
 
 
 def _which(record):

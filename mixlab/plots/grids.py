@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mixlab import evaluate, runs
-from mixlab.files import write
+from mixlab.files import can_be_written, write
 from mixlab.params import Cell, described, read_state
 from mixlab.plots.evaluated import evaluations_of
 from mixlab.plots.style import png
@@ -237,10 +237,15 @@ def in_label(value):
 def keep_grid(results, figures):
     """Writes ``results.csv`` and the PNGs ``figures/<name>.png`` into the grid's folder; returns their paths.
 
+    A grid that is only looked at, where nothing can be written, gets none, which is said.
+
     Args:
         figures: ``{name: matplotlib figure}``.
     """
     folder = results.params.folder
+    if folder.is_dir() and not can_be_written(folder):
+        print(f"Note: {folder} can't be written: table, figures and page are not kept.")
+        return []
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     paths = [folder / "results.csv", *(folder / "figures" / f"{name}.png" for name in figures)]
     write(paths[0], _table(results))

@@ -1,6 +1,8 @@
 """Maps from features to the plane: PCA, t-SNE, UMAP. Each is fitted once and then places other points, too."""
 
 import hashlib
+import os
+import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -170,8 +172,7 @@ def _interpolated(rows, points, coordinates):
 
 def _umap(components, spread, seed):
     """Up to 10,000 points umap-learn is given exact distances: it then compiles less, and places later ones sooner."""
-    import umap
-
+    umap = _umap_learn()
     points = (components / spread).astype(np.float32)
     exact = len(points) <= EXACT
     with warnings.catch_warnings():
@@ -187,6 +188,20 @@ def _umap(components, spread, seed):
             return fitted.transform(_distances(rows, points) if exact else rows)
 
     return fitted.embedding_, place, _after("umap-learn", points)
+
+
+def _umap_learn():
+    """The module; numba refuses to load what it keeps compiled where it finds no folder that can be written."""
+    try:
+        import umap
+    except RuntimeError as error:
+        if "no locator available" not in str(error):
+            raise
+        import numba
+
+        os.environ["NUMBA_CACHE_DIR"] = numba.config.CACHE_DIR = tempfile.mkdtemp(prefix="mixlab-numba-")
+        import umap
+    return umap
 
 
 def _distances(rows, points):

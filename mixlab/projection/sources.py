@@ -11,7 +11,7 @@ from mixlab.data import Images
 from mixlab.errors import CheckpointError, ParamError, nearest, problem
 from mixlab.evaluate import LAYERS, Features, features, knn_predict
 from mixlab.evaluate.evaluation import CONTROL
-from mixlab.evaluate.subjects import check_checksum, own_images
+from mixlab.evaluate.subjects import check_checksum, own_images, place_of
 from mixlab.files import sha256
 
 KNN_K, KNN_TEMPERATURE = 200, 0.1  # as an evaluation's first kNN
@@ -56,7 +56,7 @@ def source(run, layer, points, data_dir, epochs, device):
         DataError: other images than the run's. CheckpointError: damaged snapshots.
     """
     kept = snapshots.read(run) if epochs == "all" and layer == "encoder" else None
-    parts = _images_of(kept.dataset, run) if kept and kept.dataset else own_images(run, data_dir)
+    parts = _images_of(kept.dataset, run, data_dir) if kept and kept.dataset else own_images(run, data_dir)
     if kept is None:
         return _newest(run, layer, points, parts, device)
     images = parts[kept.split]
@@ -68,9 +68,13 @@ def source(run, layer, points, data_dir, epochs, device):
                   _answers(stored, index))
 
 
-def _images_of(name, run):
-    """``{"train", "test"}`` of the data set that the snapshots of a run are of, where that is not its own."""
-    known = run.params()["data_dir"]
+def _images_of(name, run, data_dir):
+    """``{"train", "test"}`` of the data set that the snapshots of a run are of, where that is not its own.
+
+    ``data_dir`` is where CIFAR lies; of a run on a folder it is that folder, and CIFAR is where the run had it.
+    """
+    values = run.params()
+    known = values["data_dir"] if values["dataset"].startswith("folder:") else place_of(values, data_dir)[1]
     place = None if known == "auto" else known
     return {split: data.load(name, place, split=split) for split in ("train", "test")}
 

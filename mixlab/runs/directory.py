@@ -5,8 +5,9 @@ from pathlib import Path
 
 from mixlab.errors import CheckpointError
 from mixlab.files import plain, read_json, safe_name, sha256, write_json
+from mixlab.locks import PAUSE_SECONDS, held, taken
 from mixlab.runs.history import digest, parse_history
-from mixlab.runs.lock import at_once, held
+from mixlab.runs.lock import LOCK
 
 FRESH = "Train the run again with fresh: true."
 
@@ -63,7 +64,7 @@ class Run:
 
     def held(self):
         """Whether a live process holds the run."""
-        return held(self.path / ".lock")
+        return held(self.path / LOCK)
 
 
 def identity_hash(identity):
@@ -84,7 +85,7 @@ def create(runs_dir, identity, params, fresh=False):
     """
     base = Path(runs_dir) / run_name(identity)
     path, number = base, 1
-    while fresh and path.exists() and (number == 1 or Run(path).finished() or held(path / ".lock")):
+    while fresh and path.exists() and (number == 1 or Run(path).finished() or held(path / LOCK)):
         number += 1
         path = base.with_name(f"{base.name}-{number}")
     path.mkdir(parents=True, exist_ok=True)
@@ -95,6 +96,6 @@ def create(runs_dir, identity, params, fresh=False):
 
 def _write_params(path, params):
     """Under the run's lock, since who takes it removes half-written files; or leaves it to the start that has it."""
-    with at_once(path / ".lock") as free:
+    with taken(path / LOCK, PAUSE_SECONDS) as free:
         if free and not (path / "params.json").exists():
             write_json(path / "params.json", params)

@@ -52,7 +52,7 @@ def _print(kind, value):
 
 def _teller(path):
     def tell(kind, value):
-        with open(path, "a") as file:
+        with open(path, "a", encoding="utf-8") as file:
             file.write(json.dumps({kind: plain(value)}) + "\n")
 
     return tell

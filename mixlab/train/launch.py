@@ -30,7 +30,7 @@ def launch(params, on_epoch, log):
     with TemporaryDirectory(prefix="mixlab-") as name, stop_on_signal() as stop:
         folder, told = Path(name), {}
         values = params.model_dump() | {"interactive": False}
-        (folder / "params.yaml").write_text(yaml.safe_dump(values))
+        (folder / "params.yaml").write_text(yaml.safe_dump(values), "utf-8")
         ranks = _start(folder, params.devices)
         try:
             for kind, value in _events(ranks, folder / "told.jsonl", stop):
@@ -43,7 +43,7 @@ def launch(params, on_epoch, log):
         finally:
             _end(ranks)
         if ranks.returncode:
-            raise _error(told.get("error"), (folder / "output.txt").read_text(errors="replace"))
+            raise _error(told.get("error"), (folder / "output.txt").read_text("utf-8", "replace"))
     return Run(Path(told["run"]))
 
 

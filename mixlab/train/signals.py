@@ -32,6 +32,6 @@ def stop_at_end_of_input():
     def watch():
         while os.read(0, 4096):
             pass
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)  # os.kill would end a process of Windows on the spot
 
     threading.Thread(target=watch, daemon=True).start()

@@ -188,7 +188,7 @@ def evaluation(run, file):
     record = runs.read_sealed(file)
     need(record["run"] == run.path.resolve().name, f"is of the run {record['run']}")
     need(record["encoder_sha256"] == finished_result(run)["encoder_sha256"], "is of another encoder than the run's")
-    suffix = f"-{safe_name(record['protocol']['dataset'])}" if record["transfer"] else ""
+    suffix = f"-{safe_name(record['dataset'])}" if record["transfer"] else ""
     if file.name != f"linear_eval{suffix}.json":
         return "an earlier evaluation, whose features were not kept"
     embeddings = run.path / f"embeddings{suffix}.npz"

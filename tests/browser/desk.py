@@ -55,6 +55,13 @@ def outputs(page):
     return [output for cell in code_cells(page) for output in cell["outputs"]]
 
 
+def without_still(page):
+    """Widgets that would leave nothing to see in the notebook when it is opened again or exported."""
+    shown = [o["data"] for o in outputs(page) if "application/vnd.jupyter.widget-view+json" in o.get("data", {})]
+    assert shown, "no widget"
+    return [data["text/plain"] for data in shown if not {"image/png", "text/html"} & data.keys()]
+
+
 def errors(page):
     """Messages of the cells that failed."""
     return [f"{o['ename']}: {o['evalue']}" for o in outputs(page) if o["output_type"] == "error"]

@@ -2,7 +2,7 @@
 
 import nbformat
 import pytest
-from desk import errors, open_notebook, outputs, run_all, screenshot
+from desk import errors, open_notebook, outputs, run_all, screenshot, without_still
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 WIDGETS = """
@@ -63,7 +63,7 @@ def test_mixers_notebook_in_lab(page):
     """The front door: every cell runs, and the playground's mixture follows the share that a person sets."""
     open_notebook(page, "mixers")
     run_all(page)
-    assert not errors(page)
+    assert not errors(page) and not without_still(page)
     share = page.locator(".widget-slider", has_text="share λ")
     share.scroll_into_view_if_needed()
     screenshot(page, "mixers")
@@ -81,7 +81,7 @@ def test_pretrain_notebook_in_lab(page):
     """Training with a person looking on: a bar and a curve that move, beside the line per epoch."""
     open_notebook(page, "pretrain")
     run_all(page)
-    assert not errors(page)
+    assert not errors(page) and not without_still(page)
     page.get_by_text("epoch 2", exact=True).wait_for()
     printed = "".join("".join(output["text"]) for output in outputs(page) if output["output_type"] == "stream")
     assert printed.count("epoch ") >= 3
@@ -95,7 +95,7 @@ def test_compare_notebook_in_lab(page):
     """The published landscape: a filter thins the plot, and nothing offers to upload it."""
     open_notebook(page, "compare")
     run_all(page)
-    assert not errors(page)
+    assert not errors(page) and not without_still(page)
     points = page.locator(".scatterlayer .point")
     points.first.wait_for()
     page.locator(".widget-dropdown", has_text="evaluation").locator("select").select_option("all")
@@ -113,7 +113,7 @@ def test_linear_eval_notebook_in_lab(page):
     """A run evaluated before a person's eyes: pictures, a table, and the images that it takes for something else."""
     open_notebook(page, "linear_eval")
     run_all(page, seconds=240)
-    assert not errors(page)
+    assert not errors(page) and not without_still(page)
     pictures = [o for o in outputs(page) if "image/png" in o.get("data", {})]
     assert len(pictures) >= 3
     explorer = page.locator(".widget-vbox").last

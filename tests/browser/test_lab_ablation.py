@@ -2,7 +2,7 @@
 
 import nbformat
 import pytest
-from desk import errors, open_notebook, run_all, screenshot
+from desk import errors, open_notebook, run_all, screenshot, without_still
 from fake_grid import fake_grid
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
@@ -35,7 +35,7 @@ def test_ablation_notebook_in_lab(page, project, made):
     nbformat.write(book, project / "notebooks" / "ablation-made.ipynb")
     open_notebook(page, "ablation-made")
     run_all(page)
-    assert not errors(page)
+    assert not errors(page) and not without_still(page)
     page.locator(".jp-RenderedImage img").nth(4).wait_for(state="attached")  # five figures
     page.locator(".js-plotly-plot .heatmaplayer image").first.wait_for(state="attached")
     page.locator(".js-plotly-plot").first.scroll_into_view_if_needed()

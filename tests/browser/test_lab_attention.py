@@ -4,7 +4,7 @@ import time
 
 import nbformat
 import pytest
-from desk import errors, open_notebook, run_all, screenshot, wait_idle
+from desk import errors, open_notebook, run_all, screenshot, wait_idle, without_still
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from PIL import Image
 
@@ -70,7 +70,7 @@ def upload(page, file):
 def test_attention_explorer_in_lab(page, book, tmp_path):
     open_notebook(page, "attention")
     run_all(page)
-    assert not errors(page)
+    assert not errors(page) and not without_still(page)
     page.wait_for_function(MANY, arg=3)
     page.locator(".attention .opacity").scroll_into_view_if_needed()
     fade(page)

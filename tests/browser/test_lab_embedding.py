@@ -9,7 +9,7 @@ import nbformat
 import numpy as np
 import pytest
 from conftest import guard
-from desk import errors, open_notebook, run_all, screenshot
+from desk import errors, open_notebook, run_all, screenshot, without_still
 from fake_clouds import fake_cloud
 from nbformat.v4 import new_code_cell, new_notebook
 
@@ -61,7 +61,7 @@ def explorer(page, project):
         nbformat.write(book, project / "notebooks" / f"{name}.ipynb")
         open_notebook(page, name)
         run_all(page)
-        assert not errors(page)
+        assert not errors(page) and not without_still(page)
         page.locator(".js-plotly-plot canvas").first.wait_for()
         page.locator(".js-plotly-plot").evaluate("plot => plot.scrollIntoView({block: 'center'})")
         page.wait_for_function("document.querySelector('.js-plotly-plot')._fullLayout.width !== 700")

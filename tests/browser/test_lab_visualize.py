@@ -4,7 +4,7 @@ import json
 
 import nbformat
 import pytest
-from desk import errors, open_notebook, run_all, screenshot
+from desk import errors, open_notebook, run_all, screenshot, without_still
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from mixlab import runs
@@ -50,7 +50,7 @@ def test_run_browser_follows_picks_and_a_live_run(page, browsed):
     """Curves follow what a person picks and a run that another process writes; damage and markup are shown as text."""
     open_notebook(page, "browsed")
     run_all(page)
-    assert not errors(page)
+    assert not errors(page) and not without_still(page)
     listed = page.locator(".mixlab-runs select option")
     wait_for_curves(page, [4, 6, 8])
     assert listed.count() == 4 and page.locator(".mixlab-runs option", has_text="damaged").count() == 1
@@ -82,7 +82,7 @@ def test_visualize_notebook_in_lab(page, project):
     """Every cell runs; runs, maps and attention are live explorers, and the pages lie in the run."""
     open_notebook(page, "visualize")
     run_all(page, seconds=240)
-    assert not errors(page)
+    assert not errors(page) and not without_still(page)
     plots = page.locator(".js-plotly-plot")
     plots.nth(2).wait_for()  # curves, one map, two maps side by side
     assert plots.count() == 3
