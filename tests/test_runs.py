@@ -5,14 +5,20 @@ import fcntl
 import json
 import multiprocessing
 import time
+from pathlib import Path
 
 import pytest
 
 from mixlab import locks, runs
 from mixlab.encoders import Encoder
 from mixlab.errors import CheckpointError, ParamError, RunBusyError
+from mixlab.evaluate import Protocol, evaluate
+from mixlab.evaluate.subjects import followed, own_images
 from mixlab.files import write_json
+from mixlab.params import Pretrain
+from mixlab.verify import verify
 
+ROOT = Path(__file__).parents[1]
 WHO = {"dataset": "folder", "method": "simclr", "mixer": "none", "encoder": "resnet10", "seed": 3, "lr": 0.1}
 
 
@@ -157,3 +163,52 @@ def test_a_damaged_run_is_in_the_way_of_the_latest_only(run, tmp_path):
 
 def test_the_code_version_follows_the_source():
     assert runs.code_version().startswith("0.1.0+") and json.dumps(runs.versions())
+
+
+# The run in the box
+
+
+def test_the_demo_is_copied_once_among_the_runs_and_is_sound(tmp_path):
+    """Trained by this project: who it is, what it kept and its weights fit together; 2 MiB of weights at most."""
+    found = runs.find("demo", tmp_path / "runs")
+    assert found.path.parent == tmp_path / "runs" and found.name == runs.demo().name and found.finished()
+    written = (found.path / "params.json").stat().st_mtime_ns
+    assert runs.find("demo", tmp_path / "runs").path == found.path
+    assert (found.path / "params.json").stat().st_mtime_ns == written
+    assert runs.list_runs(tmp_path / "runs") == [found]
+    assert sum((found.path / f"{part}.safetensors").stat().st_size for part in ("encoder", "head")) <= 2 * 2**20
+    result, values = found.result(), found.params()
+    assert result["train_images"] == 50_000 and result["knn_split"] == "test" and result["knn_top1"] >= 0.8
+    assert values["epochs"] == found.history()[-1]["epoch"] and values["dataset"] == "cifar10"
+    assert not [value for value in values.values() if str(value).startswith("/")], "a path of the machine that made it"
+    states = {check.name: check.state for check in verify(found)}
+    assert {name for name, state in states.items() if state != "ok"} <= {
+        "checkpoint.pt", "linear_eval.json", "attention.json", "attention_probe.npz", "data"}
+    assert not {"missing", "DAMAGED"} & set(states.values())
+
+
+def test_the_demo_is_read_in_its_place_where_nothing_can_be_written(tmp_path):
+    (tmp_path / "runs").write_text("a file")
+    assert runs.find("demo", tmp_path / "runs").path == runs.demo().path
+
+
+def test_the_recipe_of_the_demo_is_in_params(tmp_path):
+    recipe, values = Pretrain.from_yaml(ROOT / "params" / "pretrain" / "demo.yaml"), runs.demo().params()
+    asked = recipe.model_copy(update={"device": "cpu", "precision": "bf16"}).resolved()
+    assert {name: values[name] for name in values} == {name: asked[name] for name in values}
+
+
+def test_without_its_data_the_demo_is_looked_at_on_the_embedded_images(tmp_path, monkeypatch):
+    """``visualize`` and ``linear_eval`` of it need nothing but the package; with CIFAR-10 at hand, that is its own."""
+    monkeypatch.delenv("MIXLAB_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    found = runs.find("demo", tmp_path / "runs")
+    assert followed(found.params()) == "cifar10-mini"
+    images = own_images(found)
+    assert len(images["train"]) == 2000 and len(images["test"]) == 1000
+    record = evaluate(found, Protocol(layers=("encoder",), knn_k=(200,), probes=(), few_label_fractions=(),
+                                      geometry=False), log=lambda line: None)
+    assert record["dataset"] == "cifar10-mini" and record["transfer"] and record["encoder"] == "resnet10-w16"
+    assert record["knn"][0]["top1"] > 0.8
+    (tmp_path / "data" / "cifar-10-batches-py").mkdir(parents=True)
+    assert followed(found.params()) == "cifar10"

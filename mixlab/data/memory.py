@@ -82,6 +82,6 @@ def _number(file):
 
 def _lines(file):
     try:
-        return file.read_text().splitlines()
+        return file.read_text(encoding="utf-8").splitlines()
     except OSError:  # another system, or no such group here
         return []
