@@ -1,6 +1,7 @@
 """The training loop: what it records, what it refuses, and that it goes on exactly where it was."""
 
 import dataclasses
+import io
 import json
 import shutil
 
@@ -56,7 +57,6 @@ def without_times(history):
 
 def final_state(run):
     payload = (run.path / "checkpoint.pt").read_bytes().split(b"\n", 1)[1]
-    import io
     state = torch.load(io.BytesIO(payload), weights_only=True)
     return state["method"], state["optimizer"]["state"]
 
@@ -78,12 +78,16 @@ def assert_same_snapshots(some, others):
         assert np.array_equal(getattr(some, name), getattr(others, name)), name
 
 
+def progress_of(run):
+    return torch.load(io.BytesIO((run.path / "checkpoint.pt").read_bytes().split(b"\n", 1)[1]))["progress"]
+
+
 def test_a_run_leaves_a_whole_record(finished):
     result, history = finished.result(), finished.history()
     assert [row["epoch"] for row in history] == [0, 1, 2] and history[0]["loss"] is None
     assert result["status"] == "ok" and result["loss"] == history[-1]["loss"]
     assert 0 <= result["knn_top1"] <= 1 and result["knn_split"] == "test" and result["knn_k"] == 24
-    assert result["train_images"] == 24 and result["threads"] == torch.get_num_threads()
+    assert result["cpu_seconds"] > 0 and result["train_images"] == 24 and result["threads"] == torch.get_num_threads()
     assert set(result["versions"]) == {"mixlab", "python", "torch", "torchvision", "numpy", "pillow"}
     assert result["data_checksum"] == data.load("cifar10-mini").checksum
     assert {p.name for p in finished.path.iterdir()} - {".lock", "checkpoint.pt.previous"} == {
@@ -500,8 +504,11 @@ def test_a_compiled_run_goes_on_from_every_step(tmp_path, monkeypatch, train_siz
     if count < 6:
         with pytest.raises(Stopped):
             train(tiny(tmp_path / "parts", **params), log=quiet)
+    before = runs.Run(tmp_path / "parts" / whole.name)
+    spent = progress_of(before)["cpu_seconds"] if 0 < count < 6 else 0
     go_on()
     assert_same(train(tiny(tmp_path / "parts", **params), log=quiet), whole)
+    assert before.result()["cpu_seconds"] > spent >= 0 and (spent > 0) == (0 < count < 6)
 
 
 @pytest.mark.parametrize("compiled", [False, True])

@@ -20,7 +20,7 @@ from mixlab.params import Ablation
 
 SETTINGS = ("method", "mixer", "alpha", "n_mix", "reading", "label_similarity", "base", "profile", "lr", "temperature",
             "dataset", "encoder", "width", "epochs", "batch_size", "train_size", "val_fraction", "label_fraction")
-FACTS = ("knn_top1", "linear_top1", "knn_val", "linear_val", "knn_untrained", "loss", "seconds", "views_per_second",
+FACTS = ("knn_top1", "linear_top1", "knn_val", "linear_val", "knn_untrained", "loss", "seconds", "cpu_seconds",
          "threads", "device", "versions", "trained_by", "train_images", "test_images", "data_checksum",
          "encoder_sha256", "run")
 COLUMNS = ("block", "cell", "seed", *SETTINGS, *FACTS)
@@ -101,7 +101,7 @@ def overview(study):
             done = [own[cell.name] for cell in cells if cell.name in own]
             alike = done or [row for row in own.values()]
             missing = len(cells) - len(done)
-            each = statistics.fmean(float(row["seconds"]) for row in alike) if alike else None
+            each = statistics.fmean(float(row["cpu_seconds"] or row["seconds"]) for row in alike) if alike else None
             left += missing * (each or 0)
             rest = f"; left: about {in_words(missing * each)} in steps" if missing and each else ""
             lines.append(f"  {arm}: {len(done)} of {len(cells)}{rest}{'; not measured yet' * (each is None)}")

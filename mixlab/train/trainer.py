@@ -30,6 +30,7 @@ class Progress:
     single_class: int = 0
     seconds: float = 0.0
     total_seconds: float = 0.0
+    cpu_seconds: float = 0.0  # of this process and all its threads, over all epochs: what a busy machine can't stretch
 
 
 class Trainer:
@@ -202,9 +203,10 @@ class Trainer:
             if self.values["compile"] and not warm and self.progress.step < self.steps:  # else no batch is left to ask
                 warm = self._warm_up()
             while self.progress.step < self.steps:
-                started = time.monotonic()
+                started, cpu = time.monotonic(), time.process_time()
                 self.step()
                 self.progress.seconds += time.monotonic() - started
+                self.progress.cpu_seconds += time.process_time() - cpu
                 self._save_or_stop(stop)
             self._end_epoch(on_epoch)
         self.save()
@@ -249,7 +251,7 @@ class Trainer:
                 "views_per_second": views / p.seconds}
         row |= {"single_class_batches": p.single_class} if p.single_class else {}
         self._end_of(p.epoch, row, on_epoch)
-        self.progress = Progress(p.epoch + 1, total_seconds=p.total_seconds + p.seconds)
+        self.progress = Progress(p.epoch + 1, total_seconds=p.total_seconds + p.seconds, cpu_seconds=p.cpu_seconds)
 
     def _end_of(self, epoch, row, on_epoch):
         """What rank 0 measures and writes at the end of an epoch; the others wait for it in the next step."""
@@ -307,7 +309,8 @@ class Trainer:
             "loss": last["loss"],
             "knn_top1": last.get("knn_top1"), "knn_k": last.get("knn_k"), "knn_split": self.splits.knn_split,
             "knn_top1_untrained": history[0].get("knn_top1"), "feature_layer": "encoder output (after pooling)",
-            "seconds": seconds, "views_per_second": views / seconds if views else None,
+            "seconds": seconds, "cpu_seconds": self.progress.cpu_seconds,
+            "views_per_second": views / seconds if views else None,
             "train_images": len(self.splits.train), "data_checksum": self.splits.train.checksum,
             "queries_checksum": self.splits.queries.checksum, "init_from": self.values["init_from"],
             "knn_duplicates": self.duplicates, "val_seed": self.values.get("val_seed"),
