@@ -15,7 +15,7 @@ from mixlab.errors import ParamError
 from mixlab.heads import layout, projector, rebuild
 from mixlab.losses import contrastive, cosine_distance, info_nce, pair_contrast, soft_info_nce
 from mixlab.methods import METHODS, unmix_bases
-from mixlab.mixers import MIXERS, CutMix, Mixup
+from mixlab.mixers import MIXERS, CutMix, Mixup, Pick, ResizeMix, SmoothMix
 from mixlab.momentum import KeyBranch, Queue, SplitBatchNorm2d, follow, rising, with_batchnorm
 from mixlab.regions import RegionHead, has_two_regions, region_means
 from mixlab.rng import Key
@@ -277,7 +277,8 @@ def test_imix_and_mixco_are_their_formulas():
 
 
 def test_imix_keeps_the_law_of_a_picked_mixer_that_has_its_own():
-    imix = build({"method": "imix", "mixer": "pick", "pick_from": ["resizemix", "smoothmix"]})
+    imix = build({"method": "imix", "mixer": "pick"})
+    imix.mixer = Pick((ResizeMix(), SmoothMix()))
     batch = make_batch(imix)
     x1, key = batch.views[0], batch.key.child("mixer")
     draw = imix.mixer.draw(x1, x1, key)
