@@ -54,8 +54,8 @@ class Explorer:
         self.draw()
         self.box = self._arrange()
 
-    def _repr_mimebundle_(self, include=None, exclude=None):
-        return self.box._repr_mimebundle_(include=include, exclude=exclude)
+    def _ipython_display_(self):
+        self.box._ipython_display_()
 
     def _make_controls(self):
         import ipywidgets as widgets

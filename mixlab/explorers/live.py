@@ -18,7 +18,7 @@ def live_curve(params):
     bar = widgets.IntProgress(max=max(params.epochs, 1), description="epoch 0", layout={"width": "60%"})
     picture, rows = widgets.Image(format="png"), []
     box = Still([bar, picture], lambda: of_png(picture.value))
-    place = display(box, display_id=True)
+    display(box)
 
     def update(row):
         rows.append(row)
@@ -26,7 +26,7 @@ def live_curve(params):
         figure = Figure(figsize=(10, 3.6), layout="constrained")
         plots.draw_curves(*figure.subplots(1, 2), rows)
         picture.value = plots.png(figure)
-        if row["epoch"] == params.epochs and place:  # None where nothing displays
-            place.update(box)  # stores the curves as they are at the end
+        if row["epoch"] == params.epochs:
+            box.keep()
 
     return update

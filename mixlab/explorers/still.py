@@ -4,12 +4,19 @@ import base64
 
 import ipywidgets as widgets
 import matplotlib.pyplot as plt
+from IPython.display import display
 
 from mixlab import plots
 
+LIVE = "mixlab-live"
+# Part of the widgets, so it holds as long as they do. In one output with them JupyterLab would never show the still.
+HIDE = f"<style>.jp-OutputArea-child:has(.{LIVE}) + .jp-OutputArea-child {{ display: none !important }}</style>"
+WORDS = "Widgets, which answer in JupyterLab; a still of them:"
+NOTHING = {"text/plain": ""}
+
 
 class Still(widgets.VBox):
-    """Widgets one below the other, stored with a still: shown where the widgets can't be.
+    """Widgets one below the other, with a still as the next output: JupyterLab hides it while the widgets live.
 
     Args:
         children: the widgets.
@@ -18,10 +25,18 @@ class Still(widgets.VBox):
 
     def __init__(self, children, still):
         super().__init__(children)
-        self.still = still
+        self.still, self.place = still, None
 
-    def _repr_mimebundle_(self, **asked):
-        return super()._repr_mimebundle_(**asked) | self.still()
+    def _ipython_display_(self):
+        shown = widgets.VBox([self, widgets.HTML(HIDE, layout={"display": "none"})])
+        shown.add_class(LIVE)
+        display(shown._repr_mimebundle_() | {"text/plain": WORDS}, raw=True)
+        self.place = display(self.still() or NOTHING, raw=True, display_id=True)
+
+    def keep(self):
+        """Puts the still as it is now in the place of the one that was displayed."""
+        if self.place:
+            self.place.update(self.still() or NOTHING, raw=True)
 
 
 def of_figure(figure):

@@ -77,6 +77,22 @@ def test_mixers_notebook_in_lab(page):
         }""", arg=equal)
 
 
+def test_a_notebook_opened_again_without_its_kernel_shows_stills(page):
+    """While the widgets answer, the still beside them is hidden; when they are gone, it is there."""
+    open_notebook(page, "mixers")
+    run_all(page)
+    page.locator(".widget-slider").first.wait_for()
+    still = page.locator(".jp-OutputArea-output figure img[alt='mixture']:not(.widget-html *)")
+    assert still.count() == 1 and not still.is_visible()
+    page.evaluate("jupyterapp.commands.execute('docmanager:save')")
+    page.evaluate("jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    page.goto("/lab/workspaces/again/tree/notebooks/mixers.ipynb?reset")
+    page.get_by_text("model not found").wait_for()
+    still.scroll_into_view_if_needed()
+    assert still.is_visible() and not page.locator(".widget-slider").count()
+    screenshot(page, "opened_again")
+
+
 def test_pretrain_notebook_in_lab(page):
     """Training with a person looking on: a bar and a curve that move, beside the line per epoch."""
     open_notebook(page, "pretrain")
