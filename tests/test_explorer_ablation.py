@@ -110,7 +110,7 @@ def test_the_page_of_the_small_study_says_what_its_table_does():
 def test_without_runs_both_say_so(tmp_path):
     params = fake_grid(tmp_path, top1, axes=AXES, seeds=[0]).model_copy(update={"grid_dir": str(tmp_path / "none")})
     found = plots.grid_results(params)
-    assert "No run" in explorers.ablation(SimpleNamespace(interactive=True), found).value
+    assert "No run" in explorers.ablation(SimpleNamespace(interactive=True), found).data
     assert "<h1>Ablation</h1>" in explorers.ablation_page(found)
 
 
