@@ -180,6 +180,8 @@ MUTANTS = (
            "test_mixssl.py -k imix"),
     Mutant("methods: imix: the smaller share is its own", "mixers/pick.py", "np.maximum(lam, 1 - lam)",
            "np.minimum(lam, 1 - lam)", MIXSSL),
+    Mutant("methods: imix: keys of other images", "methods/imix.py", "self.key_branch(x2,",
+           "self.key_branch(x2.flip(0),", MIXSSL),
     Mutant("methods: mixco: both halves are the first", "methods/mixco.py", "count, ids[half:2 * half])",
            "count, ids[:half])", MIXSSL),
     Mutant("methods: mixsupcon: labels of other images", "methods/mixsupcon.py", "batch.labels.repeat(count)",
