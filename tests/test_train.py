@@ -8,6 +8,8 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from attention_runs import finished_run as run_on_pictures
+from attention_runs import folder_of_pictures
 from PIL import Image
 
 from mixlab import data, runs, snapshots
@@ -571,6 +573,21 @@ def test_the_floor_is_the_encoder_that_training_began_with_and_is_made_once(tmp_
     assert [floor.result()["finished_at"] for floor in untrained(some, log=quiet)] == made
     tuned = train(tiny(tmp_path, init_from=some[0].name, **small), log=quiet)
     assert untrained([start, tuned], log=quiet) == []
+
+
+def test_an_untrained_encoder_of_moved_images_or_beside_a_read_only_run(tmp_path, modes_count):
+    """The images are looked for where they are now; where nothing can be written, that is said and no error."""
+    run = run_on_pictures(tmp_path / "runs", folder_of_pictures(tmp_path / "old"), epochs=1)
+    (tmp_path / "old").rename(tmp_path / "new")
+    said = []
+    assert untrained([run], log=said.append) == [] and "No untrained encoder beside" in said.pop()
+    (floor,) = untrained([run], str(tmp_path / "new"), log=said.append)
+    assert floor.result()["data_checksum"] == run.result()["data_checksum"] and not said
+    shutil.rmtree(floor.path.parent)
+    (tmp_path / "runs").chmod(0o555)
+    assert untrained([run], str(tmp_path / "new"), log=said.append) == []
+    assert said == [f"No untrained encoder beside {run.name}: {tmp_path / 'runs'} can't be written."]
+    (tmp_path / "runs").chmod(0o755)
 
 
 def test_snapshots_of_another_data_set_follow_its_test_images(tmp_path):

@@ -50,7 +50,7 @@ def floor_of(like, everything):
     On which images an encoder was not trained makes no difference.
     """
     def place(one):
-        names = ("encoder", "dataset", "data_checksum", "train_images")
+        names = ("encoder", "data_checksum", "train_images")
         return [one.record.get(name) for name in names], one.rules
 
     return one_each(e for e in everything if e.is_untrained and place(e) == place(like))
