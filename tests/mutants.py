@@ -176,8 +176,6 @@ MUTANTS = (
            "draw.targets(batch.labels.flip(0),", "test_methods.py -k both_labels"),
     Mutant("methods: gensupcon: both views share a mixture", "methods/gensupcon.py", 'f"mixer/{number}"', '"mixer"',
            MIXSSL),
-    Mutant("methods: imix: keys of the mixed view", "methods/imix.py", "self.key_branch(x2,", "self.key_branch(x1,",
-           "test_mixssl.py -k imix"),
     Mutant("methods: imix: the smaller share is its own", "mixers/pick.py", "np.maximum(lam, 1 - lam)",
            "np.minimum(lam, 1 - lam)", MIXSSL),
     Mutant("methods: imix: keys of other images", "methods/imix.py", "self.key_branch(x2,",
