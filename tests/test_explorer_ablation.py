@@ -79,6 +79,19 @@ def test_headless_it_writes_one_page_that_asks_for_nothing(results):
     assert "95 % interval of this one alone" in page and "for all 3 comparisons at once" in page
 
 
+def test_a_grid_that_cannot_be_written_is_shown_all_the_same(tmp_path, capsys, modes_count):
+    """A finished grid on a disk mounted read-only, only looked at: table, figures and page are said not to be kept."""
+    found = plots.grid_results(fake_grid(tmp_path, top1, axes=AXES, seeds=[0]))
+    folder = found.params.folder
+    before = sorted(folder.rglob("*"))
+    folder.chmod(0o555)
+    assert plots.keep_grid(found, {"heat_map": plots.heat_map(found)}) == []
+    assert capsys.readouterr().out == f"Note: {folder} can't be written: table, figures and page are not kept.\n"
+    assert "their page is not kept" in explorers.ablation(SimpleNamespace(interactive=False), found).data
+    folder.chmod(0o755)
+    assert sorted(folder.rglob("*")) == before
+
+
 def test_an_effect_is_told_with_the_interval_that_holds_for_all_comparisons():
     """Student's factors for two degrees of freedom: 4.3027 for 5 %, 7.6488 for a third of it (Bonferroni)."""
     pairs = [(SimpleNamespace(top1=0.3 + d), SimpleNamespace(top1=0.3)) for d in (0.01, 0.02, 0.03)]
