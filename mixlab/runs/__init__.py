@@ -17,5 +17,4 @@ from mixlab.runs.weights import load_encoder, load_head, save_weights
 __all__ = ["LOCK_WAIT_SECONDS", "STARTS", "UNTRAINED", "Run", "code_version", "create", "demo", "describe",
            "device_name", "find", "identity_hash", "in_words", "lineage", "list_runs", "load_encoder", "load_head",
            "locked", "parse_history", "read_sealed", "record_row", "run_name", "save_weights", "sealed", "split_seed",
-           "suggestion", "versions", "writable",
-           "write_result"]
+           "suggestion", "versions", "writable", "write_result"]

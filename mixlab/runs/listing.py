@@ -63,11 +63,13 @@ def _demo(runs_dir):
     """The run of the package, copied among the others, where it is evaluated as they are; else in its own place."""
     own = demo()
     target = runs_dir / own.name
+    if (target / "params.json").exists():
+        return Run(target)
     try:
         runs_dir.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".demo-", dir=runs_dir) as folder:
             shutil.copytree(own.path, Path(folder) / "demo", copy_function=shutil.copyfile).rename(target)
-    except OSError:  # it is there already, or nothing can be written there
+    except OSError:  # another process was faster, or nothing can be written there
         pass
     return Run(target) if (target / "params.json").exists() else own
 
